@@ -12,6 +12,17 @@ use rustls::sign::SigningKey;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+mod files;
+mod mounts;
+mod open;
+mod push;
+mod read;
+mod trail;
+mod watch;
+
+pub use files::{Files, FilesSource};
+pub use push::{PushSource, Pusher, push_source};
+
 /// A boxed future, so that [`Source`] can be a trait object.
 pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
