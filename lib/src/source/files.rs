@@ -138,7 +138,7 @@ struct Standing {
 }
 
 impl FilesSource {
-    fn start(files: &Files, watch: impl FnOnce(Arc<Notify>) -> Watch) -> Self {
+    pub(super) fn start(files: &Files, watch: impl FnOnce(Arc<Notify>) -> Watch) -> Self {
         let signal = Arc::new(Notify::new());
         let mut reader = Reader {
             set: files.parts(),

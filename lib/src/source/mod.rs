@@ -17,6 +17,8 @@ mod mounts;
 mod open;
 mod push;
 mod read;
+#[cfg(test)]
+mod scenarios;
 mod trail;
 mod watch;
 

@@ -20,14 +20,14 @@ use tokio::sync::Notify;
 use super::WatcherMode;
 
 /// How long a watcher that could not be started is left alone.
-const RETRY: Duration = Duration::from_secs(60);
+pub(super) const RETRY: Duration = Duration::from_secs(60);
 
 /// A set of five files with a few links each needs far less; the rest is left to polling.
 const MAX_DIRECTORIES: usize = 64;
 
 /// Starts a watcher whose events go to the given [`Notify`]. A parameter, so that tests can fail.
-type Start = Box<dyn FnMut(Arc<Notify>) -> notify::Result<Running> + Send>;
-type Running = Box<dyn Watcher + Send>;
+pub(super) type Start = Box<dyn FnMut(Arc<Notify>) -> notify::Result<Running> + Send>;
+pub(super) type Running = Box<dyn Watcher + Send>;
 
 /// Device and inode: a directory that was replaced has the same path and needs a new watch.
 type Identity = Option<(u64, u64)>;
@@ -51,7 +51,7 @@ impl Watch {
         Self::with_start(signal, Box::new(start_recommended))
     }
 
-    fn with_start(signal: Arc<Notify>, start: Start) -> Self {
+    pub(super) fn with_start(signal: Arc<Notify>, start: Start) -> Self {
         Self {
             start,
             signal,
