@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::sync::{Mutex, Notify};
 
 use super::mounts::Mounts;
+use super::pace::Pace;
 use super::read::{self, Part};
 use super::watch::Watch;
 use super::{
@@ -119,6 +120,7 @@ impl From<Files> for FilesSource {
 pub struct FilesSource {
     shared: Arc<Mutex<Reader>>,
     signal: Arc<Notify>,
+    pace: Pace,
     standing: Standing,
 }
 
@@ -154,7 +156,19 @@ impl FilesSource {
             },
             shared: Arc::new(Mutex::new(reader)),
             signal,
+            pace: Pace::new(tokio::time::Instant::now()),
         }
+    }
+
+    async fn next_change(&mut self) {
+        let now = tokio::time::Instant::now();
+        let next = self.pace.next(now);
+        // Waits before the signal is taken: dropped here, the change is still in the signal.
+        if next > now {
+            tokio::time::sleep_until(next).await;
+        }
+        self.signal.notified().await;
+        self.pace.announced(tokio::time::Instant::now());
     }
 
     async fn read_set(&mut self) -> Result<RawMaterial, ReadError> {
@@ -194,7 +208,7 @@ impl Source for FilesSource {
     }
 
     fn changed(&mut self) -> SourceFuture<'_, ()> {
-        Box::pin(self.signal.notified())
+        Box::pin(self.next_change())
     }
 
     fn watcher_mode(&self) -> WatcherMode {

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 mod files;
 mod mounts;
 mod open;
+mod pace;
 mod push;
 mod read;
 #[cfg(test)]

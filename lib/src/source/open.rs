@@ -102,23 +102,22 @@ impl From<io::Error> for ReadErrorCause {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
-
-    use rustix::fs::{CWD, FileType as Kind, mknodat};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
     const LIMIT: u64 = 1 << 20;
 
-    fn found(path: &Path) -> &'static str {
-        match read_file(path, LIMIT) {
-            Err(ReadErrorCause::NotAFile { found }) => found,
-            other => panic!("{path:?} gave {other:?}"),
-        }
-    }
-
+    #[cfg(target_os = "linux")] // rustix has no mknodat elsewhere.
     #[test]
     fn only_regular_files_are_read_and_nothing_blocks() {
+        use rustix::fs::{CWD, FileType as Kind, mknodat};
+        use std::os::unix::net::UnixListener;
+
+        let found = |path: &Path| match read_file(path, LIMIT) {
+            Err(ReadErrorCause::NotAFile { found }) => found,
+            other => panic!("{path:?} gave {other:?}"),
+        };
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("fifo");
         mknodat(CWD, &fifo, Kind::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -194,7 +193,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "x").unwrap();
-        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
         let error = read_file(&file, LIMIT).unwrap_err();
         assert!(error.to_string().contains("Permission denied"), "{error}");
     }

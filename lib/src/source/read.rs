@@ -22,6 +22,8 @@ const MAX_READINGS: u32 = 8;
 /// After the n-th disagreement the reader waits n times this long: 21 ms at most in all.
 const PAUSE: Duration = Duration::from_millis(1);
 
+type Content = Result<Zeroizing<Vec<u8>>, ReadErrorCause>;
+
 /// A file of the set.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -36,7 +38,7 @@ pub(super) struct Part {
 #[derive(PartialEq, Eq)]
 pub(super) struct Reading {
     /// In the order of the set, up to the first that failed.
-    parts: Vec<(PartKind, Result<Zeroizing<Vec<u8>>, ReadErrorCause>)>,
+    parts: Vec<(PartKind, Content)>,
     /// The files behind all links.
     pub(super) files: Vec<PathBuf>,
     directories: BTreeSet<PathBuf>,

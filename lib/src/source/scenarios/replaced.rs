@@ -136,7 +136,7 @@ async fn a_directory_that_is_exchanged_is_noticed() {
     write_set(&directory, "0");
     let mut source = source_in(&directory);
     assert_eq!(version(&mut source).await, "0");
-    for round in 1..=5 {
+    for round in 1..=3 {
         settles(&mut source).await;
         let next = root.path().join(format!("next{round}"));
         fs::create_dir(&next).unwrap();
@@ -215,5 +215,27 @@ async fn a_wake_up_that_nobody_waited_for_is_kept() {
     }
     write_set(root.path(), "2");
     drop(futures_util::poll!(source.read()));
+    until_version(&mut source, "2").await;
+}
+
+#[tokio::test]
+async fn a_flood_of_events_is_announced_at_a_bounded_rate() {
+    let (root, mut source) = plain("1");
+    let noise = root.path().join("agent.log");
+    let begin = std::time::Instant::now();
+    let mut announced = 0_u32;
+    while begin.elapsed() < Duration::from_secs(1) {
+        fs::write(&noise, "read again").unwrap();
+        timeout(DEADLINE, source.changed()).await.unwrap();
+        announced += 1;
+    }
+    // 50 at once, then 200 a second.
+    let bound = 50 + begin.elapsed().as_millis() / 5 + 1;
+    assert!(
+        u128::from(announced) <= bound,
+        "{announced} in {:?}",
+        begin.elapsed()
+    );
+    write_set(root.path(), "2");
     until_version(&mut source, "2").await;
 }
