@@ -20,16 +20,19 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, R
     // Asked before opening, because opening a device can have effects of its own (a tape rewinds,
     // a watchdog starts), and again afterwards, because the file may have been replaced.
     regular(&fs::metadata(path)?)?;
-    // NONBLOCK: opening a FIFO without a writer, or a leased file, would wait for ever.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
-    let mut file = File::from(opened);
+    let mut file = open(path)?;
     let metadata = file.metadata()?;
     regular(&metadata)?;
     if metadata.len() > limit {
         return Err(ReadErrorCause::TooLarge { limit });
     }
     fill(&mut file, metadata.len(), limit)
+}
+
+/// NONBLOCK: opening a FIFO without a writer, or a leased file, would wait for ever.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 /// Reads to the end. The buffer never grows in place: a reallocation would leave a copy of the
@@ -124,6 +127,8 @@ mod tests {
         let socket = directory.path().join("socket");
         let _listener = UnixListener::bind(&socket).unwrap();
         assert_eq!(found(&fifo), "a FIFO");
+        // A file that becomes a FIFO between the question and opening does not block either.
+        assert!(open(&fifo).is_ok());
         assert_eq!(found(&socket), "a socket");
         assert_eq!(found(directory.path()), "a directory");
         assert_eq!(found(Path::new("/dev/zero")), "a character device");

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use notify::{Config, EventHandler, RecursiveMode, Watcher, WatcherKind};
@@ -114,6 +114,64 @@ fn a_dead_watcher_takes_nothing_with_it() {
     watch.follow(&two(), begin);
     watch.follow(&two(), begin + RETRY);
     assert_eq!(watch.mode(), WatcherMode::Poll);
+}
+
+/// Writes down what it is asked for; directories that do not exist cannot be watched.
+struct Recorder(Arc<Mutex<Vec<String>>>);
+
+impl Recorder {
+    fn note(&self, verb: &str, path: &Path) {
+        let name = path.file_name().unwrap_or_default().display();
+        self.0.lock().unwrap().push(format!("{verb} {name}"));
+    }
+}
+
+impl Watcher for Recorder {
+    fn new<F: EventHandler>(_: F, _: Config) -> notify::Result<Self> {
+        unreachable!("made by the test")
+    }
+
+    fn watch(&mut self, path: &Path, _: RecursiveMode) -> notify::Result<()> {
+        if !path.exists() {
+            return Err(notify::Error::path_not_found());
+        }
+        self.note("watch", path);
+        Ok(())
+    }
+
+    fn unwatch(&mut self, path: &Path) -> notify::Result<()> {
+        self.note("unwatch", path);
+        Ok(())
+    }
+
+    fn kind() -> WatcherKind {
+        WatcherKind::NullWatcher
+    }
+}
+
+#[test]
+fn directories_that_were_left_or_replaced_are_let_go() {
+    let root = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| root.path().join(name));
+    fs::create_dir(&a).unwrap();
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let recorder = Arc::clone(&notes);
+    let start = move |_| Ok(Box::new(Recorder(Arc::clone(&recorder))) as Box<_>);
+    let mut watch = Watch::with_start(Arc::new(Notify::new()), Box::new(start));
+    let mut follow = |directories: &[&PathBuf]| {
+        let directories = directories.iter().map(|path| (*path).clone()).collect();
+        watch.follow(&directories, Instant::now());
+        // A directory that vanished meanwhile is no failure of watching.
+        assert_eq!(watch.mode(), WatcherMode::Notified);
+        std::mem::take(&mut *notes.lock().unwrap())
+    };
+    assert_eq!(follow(&[&a, &b]), ["watch a"]);
+    fs::create_dir(&b).unwrap();
+    assert_eq!(follow(&[&a, &b]), ["watch a", "watch b"]);
+    fs::rename(&a, root.path().join("c")).unwrap();
+    fs::create_dir(&a).unwrap();
+    assert_eq!(follow(&[&a, &b]), ["unwatch a", "watch a", "watch b"]);
+    assert_eq!(follow(&[&b]), ["unwatch a", "watch b"]);
 }
 
 #[test]
