@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_nats::{Client, ConnectOptions, jetstream};
+use futures_util::StreamExt as _;
 use nats_mtls_tests::http;
 use nats_mtls_tests::logs::LogCapture;
 use nats_mtls_tests::pki::{Authority, Identity, LeafSpec};
@@ -129,8 +130,10 @@ async fn a_mapped_user_is_the_name_in_the_certificate() -> Result<()> {
 async fn a_cluster_tells_its_clients_about_all_members() -> Result<()> {
     let authority = Authority::new("root");
     let identity = authority.issue(&LeafSpec::client("orders"));
-    let servers =
-        NatsServer::start_cluster(ServerSettings::new(&authority).jet_stream(), 3).await?;
+    let settings = ServerSettings::new(&authority)
+        .jet_stream()
+        .line("lame_duck_grace_period: \"100ms\"");
+    let servers = NatsServer::start_cluster(settings, 3).await?;
     let client = connect(&servers[0], &authority, &identity).await?;
     assert_eq!(client.server_info().connect_urls.len(), 3);
     servers[0].lame_duck()?;
@@ -160,14 +163,10 @@ async fn a_frozen_server_swallows_and_a_thawed_one_answers() -> Result<()> {
     client.flush().await?;
     server.freeze()?;
     client.publish("echo", "ping".into()).await?;
-    let answer = tokio::time::timeout(
-        Duration::from_millis(300),
-        futures_util::StreamExt::next(&mut echo),
-    )
-    .await;
+    let answer = tokio::time::timeout(Duration::from_millis(300), echo.next()).await;
     assert!(answer.is_err(), "{answer:?}");
     server.thaw()?;
-    tokio::time::timeout(PATIENCE, futures_util::StreamExt::next(&mut echo))
+    tokio::time::timeout(PATIENCE, echo.next())
         .await?
         .context("closed")?;
     Ok(())

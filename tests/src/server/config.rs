@@ -1,6 +1,5 @@
 //! The configuration of a server, and the text that nats-server reads.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{CERTIFICATE, CLIENT_ROOTS, KEY, Ports};
@@ -225,17 +224,17 @@ impl ServerSettings {
 
 impl Cluster {
     fn lines(&self) -> Vec<String> {
-        let mut routes = String::new();
-        for port in &self.routes {
-            // Writing to a String cannot fail.
-            let _ = write!(routes, "\"nats-route://127.0.0.1:{port}\" ");
-        }
+        let routes: Vec<_> = self
+            .routes
+            .iter()
+            .map(|port| format!("\"nats-route://127.0.0.1:{port}\""))
+            .collect();
         vec![
             format!("server_name: \"{}-{}\"", self.name, self.port),
             "cluster {".to_owned(),
             indent(format!("name: {:?}", self.name)),
             indent(format!("listen: \"127.0.0.1:{}\"", self.port)),
-            indent(format!("routes: [ {routes}]")),
+            indent(format!("routes: [ {} ]", routes.join(", "))),
             "}".to_owned(),
         ]
     }

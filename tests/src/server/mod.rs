@@ -9,7 +9,7 @@ mod config;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::Deserialize;
@@ -153,13 +153,15 @@ impl NatsServer {
         const FAILED: &str = "Failed to reload server configuration";
         let before = self.log().len();
         self.process.signal(Signal::HUP)?;
-        eventually(PATIENCE, "nats-server reloads", || async {
+        let news = eventually(PATIENCE, "nats-server reloads", || async {
             let log = self.log();
             let news = log.get(before..).unwrap_or_default();
-            ensure!(!news.contains(FAILED), "{news}");
-            Ok(news.contains(DONE).then_some(()))
+            let over = news.contains(DONE) || news.contains(FAILED);
+            Ok(over.then(|| news.to_owned()))
         })
-        .await
+        .await?;
+        ensure!(!news.contains(FAILED), "{news}");
+        Ok(())
     }
 
     /// Ends it as an operator would (SIGTERM) and waits until it has ended. Clients see the
@@ -268,19 +270,17 @@ async fn launch(
         .arg("--ports_file_dir")
         .arg(ports_directory.path());
     let process = Process::start("nats-server", &mut command, directory)?;
-    let ended = Mutex::new(None);
-    let found = eventually(PATIENCE, "nats-server listens", || async {
+    let outcome = eventually(PATIENCE, "nats-server listens", || async {
         if let Some(status) = process.exit_status()? {
-            *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
-            return Ok(Some(None));
+            return Ok(Some(Err(status)));
         }
-        read_ports(ports_directory.path()).map(|ports| ports.map(Some))
+        read_ports(ports_directory.path()).map(|ports| ports.map(Ok))
     })
     .await
     .with_context(|| process.stderr())?;
-    match found {
-        Some(ports) => Ok((process, ports)),
-        None => bail!("nats-server ended ({ended:?}):\n{}", process.stderr()),
+    match outcome {
+        Ok(ports) => Ok((process, ports)),
+        Err(status) => bail!("nats-server ended with {status}:\n{}", process.stderr()),
     }
 }
 
