@@ -90,7 +90,6 @@ impl Identity {
     }
 
     /// What it was made to.
-    #[must_use]
     pub fn spec(&self) -> &LeafSpec {
         &self.spec
     }
