@@ -1,1 +1,33 @@
-//! Harness.
+//! The harness of the end-to-end tests: everything a promise needs to be tried for real.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`pki`] | certificate authorities and leaves, made in this process |
+//! | [`files`] | the ways certificate files change in the wild |
+//! | [`server`] | a real nats-server with mutual TLS, on loopback, killed on drop |
+//! | [`connz`] | what that server says about its clients: the oracle |
+//! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
+//! | [`logs`] | all that this process logs, for the search for secrets |
+//! | [`tls`] | rustls pieces for tests that speak TLS themselves |
+//! | [`wait`] | waiting for a condition, with a deadline instead of a sleep |
+//!
+//! Tests live in `tests/tests/`, one file per promise. The harness panics where only the harness
+//! itself can be wrong (a certificate that rcgen cannot make) and returns `anyhow` errors where
+//! the system under test may be.
+
+pub mod agent;
+pub mod connz;
+pub mod files;
+pub mod http;
+pub mod logs;
+pub mod pki;
+pub mod process;
+pub mod server;
+pub mod tls;
+pub mod wait;
+
+/// Whether `scripts/test --long` asked for soak and repetition.
+#[must_use]
+pub fn long() -> bool {
+    std::env::var_os("NATS_MTLS_LONG").is_some_and(|value| value != "0")
+}
