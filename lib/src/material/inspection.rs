@@ -1,0 +1,41 @@
+//! A look at a set that need not be valid, for the person who wonders why it was rejected. Owns
+//! best effort; nothing here may become material.
+
+use rustls_pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+
+use super::facts::CertificateFacts;
+use super::pem::{Blocks, Label};
+use crate::source::{RawMaterial, RawPart};
+
+/// What could be read of a set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The readable certificates of the certificate part, in the order of the file.
+    pub chain: Vec<CertificateFacts>,
+    /// The readable CA roots, in the order of the file.
+    pub roots: Vec<CertificateFacts>,
+}
+
+/// Reads what can be read; skips the rest. Never fails.
+#[must_use]
+pub fn inspect(raw: &RawMaterial) -> Inspection {
+    Inspection {
+        chain: readable(&raw.certificate),
+        roots: readable(&raw.roots),
+    }
+}
+
+fn readable(part: &RawPart) -> Vec<CertificateFacts> {
+    Blocks::new(&part.bytes)
+        .flatten()
+        .filter(|block| block.label == Label::Certificate)
+        .filter_map(|block| Some(CertificateDer::from(block.decode()?)))
+        .filter_map(|der| {
+            let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+            Some(CertificateFacts::new(&certificate))
+        })
+        .collect()
+}
