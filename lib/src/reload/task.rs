@@ -1,0 +1,525 @@
+//! The shell around [`Reload`](super::Reload): reads the source, asks the gate, publishes, and
+//! keeps a report of what it saw.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, error, info, warn};
+
+use crate::clock;
+use crate::material::{self, CertificateFacts, Material, Policy, Reason, Rejection};
+use crate::reload::{Decision, Now, Reload, Trigger};
+use crate::source::{RawMaterial, ReadError, Source, SourceWarning, WatcherMode};
+use crate::store::{Candidate, Gate, GateAnswer, Generation, Snapshot, Store};
+use crate::tls::{self, TlsVersions};
+
+/// Intervals of the reload task.
+#[derive(Debug, Clone)]
+pub(crate) struct Timing {
+    /// Between two reads when nothing was noticed.
+    pub(crate) poll_interval: Duration,
+    /// How long a set may look torn before it is called rejected.
+    pub(crate) settle: Duration,
+    /// The longest random delay before a candidate is asked about.
+    pub(crate) spread: Duration,
+}
+
+/// What one `reload()` came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReloadOutcome {
+    /// A new generation is active.
+    Published(Generation),
+    /// The files hold what is active already.
+    Unchanged,
+    /// The files are not acceptable; what was active stays active.
+    Rejected(Rejection),
+    /// The files are good but no server could be asked; asked again by itself.
+    Pending {
+        /// What was seen, each server named.
+        detail: String,
+    },
+}
+
+/// What the files hold, in relation to what is active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The same as what is active.
+    Active,
+    /// Bad, but perhaps only half-written.
+    Settling,
+    /// Good, and waiting for its turn or for a server's answer.
+    Pending,
+    /// Not acceptable.
+    Rejected,
+    /// Not even readable.
+    Unreadable,
+}
+
+impl Verdict {
+    /// The name in `/status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Settling => "settling",
+            Self::Pending => "pending",
+            Self::Rejected => "rejected",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// The last thing that happened to a candidate.
+#[derive(Debug, Clone)]
+pub struct LastReload {
+    /// Published, unchanged or rejected.
+    pub outcome: ReloadOutcome,
+    /// When, by the local clock.
+    pub at: SystemTime,
+}
+
+/// The last answer of the gate.
+#[derive(Debug, Clone)]
+pub struct LastPreflight {
+    /// What it answered.
+    pub answer: GateAnswer,
+    /// When, by the local clock.
+    pub at: SystemTime,
+}
+
+/// How often each thing happened since the process started.
+#[derive(Debug, Clone, Default)]
+pub struct ReloadCounts {
+    /// Generations published, rollbacks included.
+    pub published: u64,
+    /// Rejections, by reason.
+    pub rejected: std::collections::BTreeMap<&'static str, u64>,
+    /// Generations that took back a failed one.
+    pub rollbacks: u64,
+    /// Reads of the source.
+    pub reads: u64,
+}
+
+/// What the reload task knows; replaced as a whole, so that a reader sees one moment.
+#[derive(Debug, Clone)]
+pub struct ReloadReport {
+    /// What the files hold.
+    pub verdict: Verdict,
+    /// Why, if they are not active.
+    pub disk_rejection: Option<Rejection>,
+    /// The leaf the files hold, if it can be read at all.
+    pub disk_leaf: Option<CertificateFacts>,
+    /// Since when the files differ from what is active.
+    pub disk_differs_since: Option<SystemTime>,
+    /// The last outcome; `unchanged` only where somebody asked for a reload.
+    pub last_reload: Option<LastReload>,
+    /// The last rejection, kept after recovery.
+    pub last_rejection: Option<(Rejection, SystemTime)>,
+    /// The last answer of the gate.
+    pub last_preflight: Option<LastPreflight>,
+    /// Standing conditions of the source.
+    pub source_warnings: Vec<SourceWarning>,
+    /// How changes are noticed.
+    pub watcher_mode: WatcherMode,
+    /// Totals.
+    pub counts: ReloadCounts,
+    /// When the task last came round, to see that it lives.
+    pub beat: Instant,
+}
+
+/// What other tasks tell the reload task.
+pub(crate) enum Command {
+    /// Judge the files now.
+    Reload(oneshot::Sender<ReloadOutcome>),
+    /// A connection cannot come up on `generation` for TLS or authorization causes.
+    ConnectionRefused {
+        generation: Generation,
+        detail: String,
+    },
+    /// A server was registered: somebody new can be asked.
+    NewServer,
+}
+
+type Asking = Pin<Box<dyn Future<Output = GateAnswer> + Send>>;
+
+/// The task. Ends when every [`Command`] sender is gone.
+pub(crate) struct Reloader {
+    source: Box<dyn Source>,
+    machine: Reload,
+    store: Arc<Store>,
+    gate: Arc<dyn Gate>,
+    poll_interval: Duration,
+    versions: TlsVersions,
+    commands: mpsc::Receiver<Command>,
+    report: watch::Sender<ReloadReport>,
+    replies: Vec<oneshot::Sender<ReloadOutcome>>,
+    asking: Option<Asking>,
+}
+
+enum Wake {
+    Read(Trigger),
+    Answer(GateAnswer),
+    Command(Command),
+    End,
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        source: Box<dyn Source>,
+        policy: Policy,
+        timing: &Timing,
+        versions: TlsVersions,
+        store: Arc<Store>,
+        gate: Arc<dyn Gate>,
+        commands: mpsc::Receiver<Command>,
+    ) -> (Self, watch::Receiver<ReloadReport>) {
+        let report = watch::Sender::new(ReloadReport {
+            verdict: Verdict::Unreadable,
+            disk_rejection: None,
+            disk_leaf: None,
+            disk_differs_since: None,
+            last_reload: None,
+            last_rejection: None,
+            last_preflight: None,
+            source_warnings: Vec::new(),
+            watcher_mode: source.watcher_mode(),
+            counts: ReloadCounts::default(),
+            beat: tokio::time::Instant::now().into_std(),
+        });
+        let reports = report.subscribe();
+        let reloader = Self {
+            source,
+            machine: Reload::new(policy, timing, fastrand::f64),
+            store,
+            gate,
+            poll_interval: timing.poll_interval,
+            versions,
+            commands,
+            report,
+            replies: Vec::new(),
+            asking: None,
+        };
+        (reloader, reports)
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut wake = Wake::Read(Trigger::Watch);
+        loop {
+            match wake {
+                Wake::Read(trigger) => self.read(trigger).await,
+                Wake::Answer(answer) => self.take_answer(answer),
+                Wake::Command(command) => self.obey(command).await,
+                Wake::End => return,
+            }
+            wake = self.wait().await;
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let snapshot = self.store.active();
+        let now = now(snapshot.as_deref());
+        let next = self.machine.poll_timeout(&now);
+        let poll = now.instant + self.poll_interval;
+        let deadline = next.map_or(poll, |next| next.min(poll));
+        let asking = async {
+            match self.asking.as_mut() {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            answer = asking => {
+                self.asking = None;
+                Wake::Answer(answer)
+            }
+            command = self.commands.recv() => command.map_or(Wake::End, Wake::Command),
+            () = self.source.changed() => Wake::Read(Trigger::Watch),
+            () = tokio::time::sleep_until(deadline.into()) => Wake::Read(Trigger::Watch),
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Reload(reply) => {
+                self.replies.push(reply);
+                self.read(Trigger::Manual).await;
+            }
+            Command::ConnectionRefused { generation, detail } => {
+                self.roll_back(generation, &detail);
+            }
+            Command::NewServer => {
+                self.machine.handle_new_server(now(None).instant);
+                self.read(Trigger::Watch).await;
+            }
+        }
+    }
+
+    async fn read(&mut self, trigger: Trigger) {
+        let read = self.source.read().await;
+        let snapshot = self.store.active();
+        let decision = self
+            .machine
+            .handle_read(&read, trigger, &now(snapshot.as_deref()));
+        self.report.send_modify(|report| {
+            report.beat = tokio::time::Instant::now().into_std();
+            report.counts.reads += 1;
+            report.watcher_mode = self.source.watcher_mode();
+            report.source_warnings = self.source.warnings();
+        });
+        self.carry_out(decision, Some(&read));
+    }
+
+    fn take_answer(&mut self, answer: GateAnswer) {
+        match &answer {
+            GateAnswer::Accepted => debug!("preflight accepted the candidate"),
+            GateAnswer::NotAsked { why } => debug!(why, "preflight was not asked"),
+            GateAnswer::Refused(rejection) => debug!(%rejection, "preflight refused the candidate"),
+            GateAnswer::Pending { detail } => {
+                warn!(
+                    detail,
+                    "no server could be asked about the new material; asking again"
+                );
+                self.reply(&ReloadOutcome::Pending {
+                    detail: detail.clone(),
+                });
+            }
+        }
+        let snapshot = self.store.active();
+        let decision = self
+            .machine
+            .handle_answer(&answer, &now(snapshot.as_deref()));
+        self.report.send_modify(|report| {
+            report.last_preflight = Some(LastPreflight {
+                answer,
+                at: clock::now(),
+            });
+        });
+        self.carry_out(decision, None);
+    }
+
+    fn carry_out(&mut self, decision: Decision, read: Option<&Result<RawMaterial, ReadError>>) {
+        match decision {
+            Decision::Unchanged => {
+                self.asking = None;
+                self.show_disk(Verdict::Active, None, None);
+                self.reply(&ReloadOutcome::Unchanged);
+            }
+            Decision::Settling => {
+                self.asking = None;
+                self.show_disk(Verdict::Settling, None, read);
+            }
+            Decision::Waiting { refusal: None } => self.show_disk(Verdict::Pending, None, read),
+            Decision::Waiting {
+                refusal: Some(refusal),
+            } => self.show_disk(Verdict::Rejected, Some(refusal), read),
+            Decision::Rejected { rejection, fresh } => {
+                if read.is_some() {
+                    self.asking = None;
+                }
+                self.reject(rejection, fresh, read);
+            }
+            Decision::Ask(material) => {
+                self.show_disk(Verdict::Pending, None, read);
+                self.ask(material);
+            }
+            Decision::Publish(material) => self.publish(material),
+        }
+    }
+
+    fn ask(&mut self, material: Arc<Material>) {
+        let Some(active) = self.store.active() else {
+            return self.publish(material);
+        };
+        match tls::fixed_config(&material, self.versions) {
+            Err(error) => self.refuse_config(&error),
+            Ok(client_config) => {
+                let gate = Arc::clone(&self.gate);
+                let candidate = Candidate {
+                    material,
+                    client_config,
+                };
+                self.asking = Some(Box::pin(async move { gate.ask(&candidate, &active).await }));
+            }
+        }
+    }
+
+    fn publish(&mut self, material: Arc<Material>) {
+        self.asking = None;
+        match tls::fixed_config(&material, self.versions) {
+            Err(error) => self.refuse_config(&error),
+            Ok(client_config) => {
+                let snapshot = self.store.publish(material, client_config, None);
+                self.machine.handle_published();
+                log_published(&snapshot);
+                self.show_published(&snapshot);
+            }
+        }
+    }
+
+    /// The provider cannot make a configuration of material that parsed: our own fault, said as
+    /// the nearest reason.
+    fn refuse_config(&mut self, error: &rustls::Error) {
+        let rejection = Rejection::by_server(
+            Reason::UnsupportedKey,
+            format!("rustls cannot make a configuration of this set: {error}"),
+        );
+        self.reject(rejection, true, None);
+    }
+
+    fn roll_back(&mut self, generation: Generation, detail: &str) {
+        let Some(active) = self
+            .store
+            .active()
+            .filter(|active| active.generation() == generation)
+        else {
+            return; // Already replaced.
+        };
+        let last_good = self.store.confirmed().filter(|confirmed| {
+            confirmed.material().digest() != active.material().digest()
+                && !confirmed.material().is_expired(clock::now())
+        });
+        let Some(last_good) = last_good else {
+            error!(
+                %generation, detail,
+                "connections are refused on this generation and nothing older is left to go back to"
+            );
+            return;
+        };
+        let failed = Arc::clone(active.material());
+        let rejection = self
+            .machine
+            .handle_rolled_back(failed, detail, now(None).instant);
+        let snapshot = self.store.publish(
+            Arc::clone(last_good.material()),
+            last_good.client_config(),
+            Some(generation),
+        );
+        error!(
+            failed_generation = %generation, generation = %snapshot.generation(), detail,
+            "rolled back: connections could not come up on the new material"
+        );
+        self.show_published(&snapshot);
+        self.report
+            .send_modify(|report| report.counts.rollbacks += 1);
+        self.reject(rejection, true, None);
+    }
+
+    fn show_published(&mut self, snapshot: &Snapshot) {
+        let outcome = ReloadOutcome::Published(snapshot.generation());
+        self.report.send_modify(|report| {
+            report.counts.published += 1;
+            report.last_reload = Some(LastReload {
+                outcome: outcome.clone(),
+                at: clock::now(),
+            });
+        });
+        self.show_disk(Verdict::Active, None, None);
+        self.reply(&outcome);
+    }
+
+    fn reject(
+        &mut self,
+        rejection: Rejection,
+        fresh: bool,
+        read: Option<&Result<RawMaterial, ReadError>>,
+    ) {
+        let unreadable = matches!(read, Some(Err(_)));
+        let verdict = if unreadable {
+            Verdict::Unreadable
+        } else {
+            Verdict::Rejected
+        };
+        if fresh {
+            warn!(
+                reason = rejection.reason.as_str(),
+                part = rejection.part.map(|part| part.as_str()),
+                detail = rejection.detail,
+                advice = rejection.reason.advice(),
+                "new material rejected; what was active stays active"
+            );
+            let at = clock::now();
+            self.report.send_modify(|report| {
+                *report
+                    .counts
+                    .rejected
+                    .entry(rejection.reason.as_str())
+                    .or_default() += 1;
+                report.last_rejection = Some((rejection.clone(), at));
+                report.last_reload = Some(LastReload {
+                    outcome: ReloadOutcome::Rejected(rejection.clone()),
+                    at,
+                });
+            });
+        }
+        self.show_disk(verdict, Some(rejection.clone()), read);
+        self.reply(&ReloadOutcome::Rejected(rejection));
+    }
+
+    fn show_disk(
+        &mut self,
+        verdict: Verdict,
+        rejection: Option<Rejection>,
+        read: Option<&Result<RawMaterial, ReadError>>,
+    ) {
+        let active_leaf = || {
+            let active = self.store.active()?;
+            Some(active.material().facts().leaf().clone())
+        };
+        self.report.send_modify(|report| {
+            report.verdict = verdict;
+            report.disk_rejection = rejection;
+            if verdict == Verdict::Active {
+                report.disk_leaf = active_leaf();
+                report.disk_differs_since = None;
+            } else {
+                report.disk_differs_since.get_or_insert_with(clock::now);
+                if let Some(read) = read {
+                    report.disk_leaf = read
+                        .as_ref()
+                        .ok()
+                        .and_then(|raw| material::inspect(raw).chain.into_iter().next());
+                }
+            }
+        });
+    }
+
+    fn reply(&mut self, outcome: &ReloadOutcome) {
+        for reply in self.replies.drain(..) {
+            // Whoever asked may have gone away.
+            reply.send(outcome.clone()).ok();
+        }
+    }
+}
+
+fn now(active: Option<&Snapshot>) -> Now<'_> {
+    Now {
+        instant: tokio::time::Instant::now().into_std(),
+        wall: clock::now(),
+        active: active.map(|snapshot| &**snapshot.material()),
+    }
+}
+
+fn log_published(snapshot: &Snapshot) {
+    let leaf = snapshot.material().facts().leaf();
+    let warnings: Vec<_> = snapshot
+        .material()
+        .warnings()
+        .iter()
+        .map(|w| w.as_str())
+        .collect();
+    info!(
+        generation = %snapshot.generation(),
+        subject = leaf.subject,
+        fingerprint_sha256 = %leaf.fingerprint_sha256,
+        "published new material"
+    );
+    for warning in snapshot.material().warnings() {
+        warn!(generation = %snapshot.generation(), warning = warning.as_str(), "published with a warning");
+    }
+    debug!(?warnings, "warnings of this generation");
+}
