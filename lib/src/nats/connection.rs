@@ -1,0 +1,145 @@
+//! The handle of one managed connection.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::nats::lifecycle::{ConnectionEvent, ConnectionState};
+use crate::store::Generation;
+
+/// What is known of a connection; the wire's side of the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionReport {
+    /// The name it was given.
+    pub component: String,
+    /// The server it is, or was last, connected to.
+    pub server: Option<String>,
+    /// Where it is in its life.
+    pub state: ConnectionState,
+    /// The generation it last came up on.
+    pub generation: Option<Generation>,
+    /// Since when it is in this state, by the local clock.
+    pub since: SystemTime,
+    /// The true cause of the last failed attempt, cleared when it is up.
+    pub last_error: Option<String>,
+    /// How often it came up.
+    pub connects: u64,
+}
+
+impl ConnectionReport {
+    pub(crate) fn connecting(component: &str) -> Self {
+        Self {
+            component: component.to_owned(),
+            server: None,
+            state: ConnectionState::Connecting,
+            generation: None,
+            since: clock::now(),
+            last_error: None,
+            connects: 0,
+        }
+    }
+}
+
+/// What the handle asks of the driver.
+pub(crate) enum Request {
+    Drain,
+}
+
+/// A managed NATS connection. Dropping it ends the management (no more moves, no more gate
+/// questions); clients that were cloned from it stay usable until they are dropped too.
+#[derive(Debug)]
+pub struct Connection {
+    client: async_nats::Client,
+    requests: mpsc::Sender<Request>,
+    events: broadcast::Sender<ConnectionEvent>,
+    epoch: watch::Receiver<u64>,
+    report: watch::Receiver<ConnectionReport>,
+    driver: JoinHandle<()>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        client: async_nats::Client,
+        requests: mpsc::Sender<Request>,
+        events: broadcast::Sender<ConnectionEvent>,
+        epoch: watch::Receiver<u64>,
+        report: watch::Receiver<ConnectionReport>,
+        driver: JoinHandle<()>,
+    ) -> Self {
+        Self {
+            client,
+            requests,
+            events,
+            epoch,
+            report,
+            driver,
+        }
+    }
+
+    /// The plain client; it and everything made from it stay valid across rotations.
+    #[must_use]
+    pub fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
+    /// Events from now on. A receiver that falls more than 64 events behind is told how many it
+    /// missed; [`Connection::reconnect_epoch`] never misses the last.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<ConnectionEvent> {
+        self.events.subscribe()
+    }
+
+    /// Grows with every re-established connection: rebuild JetStream consumers, KV watches and
+    /// caches when it changes.
+    #[must_use]
+    pub fn reconnect_epoch(&self) -> watch::Receiver<u64> {
+        self.epoch.clone()
+    }
+
+    /// What is known of the connection now.
+    #[must_use]
+    pub fn report(&self) -> ConnectionReport {
+        self.report.borrow().clone()
+    }
+
+    /// Waits until the connection came up on `generation` or a later one, or is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is held.
+    pub async fn reached(&self, generation: Generation) -> bool {
+        let mut report = self.report.clone();
+        let reached = |report: &ConnectionReport| {
+            report.state == ConnectionState::Connected && report.generation >= Some(generation)
+        };
+        let end = report
+            .wait_for(|report| reached(report) || report.state == ConnectionState::Closed)
+            .await;
+        end.is_ok_and(|report| reached(&report))
+    }
+
+    /// Finishes what is buffered, unsubscribes everything and closes the connection. Returns when
+    /// it is closed, or after `limit`.
+    ///
+    /// # Cancel safety
+    /// Once polled the drain goes on even if the future is dropped.
+    pub async fn drain(self, limit: Duration) {
+        let mut report = self.report.clone();
+        // A driver that ended has nothing left to drain.
+        self.requests.send(Request::Drain).await.ok();
+        let closed = report.wait_for(|report| report.state == ConnectionState::Closed);
+        tokio::time::timeout(limit, closed).await.ok();
+    }
+
+    /// Ends the management now and lets go of the client. Other clones keep the connection open.
+    pub fn close(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}

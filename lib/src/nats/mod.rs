@@ -1,0 +1,32 @@
+//! Live connections: made by a startup policy, asked for by a gate, moved in a controlled way.
+//!
+//! Owns everything that speaks to async-nats. Must not read files or decide what is published.
+
+mod authentication;
+mod connect;
+mod connection;
+mod driver;
+mod failure;
+mod lifecycle;
+mod passes;
+mod preflight;
+mod registry;
+mod rotation;
+mod servers;
+mod settings;
+mod startup;
+mod wires;
+
+pub use authentication::{Authentication, AuthenticationError, AuthenticationFuture, Secret};
+pub use connect::ConnectionError;
+pub use connection::{Connection, ConnectionReport};
+pub use failure::{Failure, FailureKind};
+pub use lifecycle::{Cause, ConnectionEvent, ConnectionState};
+pub use servers::{IntoServerList, ServerList, ServerListError};
+pub use settings::ConnectSettings;
+pub use startup::{ServerAttempts, StartupBudget, StartupPolicy};
+
+pub(crate) use connect::connect;
+pub(crate) use driver::Shared;
+pub(crate) use preflight::Preflight;
+pub(crate) use registry::Registry;

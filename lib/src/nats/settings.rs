@@ -1,0 +1,255 @@
+//! How a connection is made: everything a connection and each of its preflights share.
+//!
+//! Fresh `async_nats::ConnectOptions` are built for every use. A clone would fire callbacks twice
+//! and could not unset `retry_on_initial_connect`, which turns a refused connect into `Ok`.
+
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
+use rustls::ClientConfig;
+
+use crate::backoff::Backoff;
+use crate::nats::authentication::{Authentication, AuthenticationError};
+use crate::nats::servers::ServerList;
+use crate::nats::startup::{StartupBudget, StartupPolicy};
+use crate::tls::ServerNames;
+
+/// Settings of one connection. The defaults are meant for production.
+#[derive(Debug, Clone)]
+pub struct ConnectSettings {
+    pub(crate) component: String,
+    pub(crate) authentication: Option<Authentication>,
+    pub(crate) tls_names: Option<ServerNames>,
+    pub(crate) tls_first: bool,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) ping_interval: Duration,
+    pub(crate) flush_limit: Duration,
+    pub(crate) reconnect_backoff: Backoff,
+    pub(crate) startup: Option<StartupPolicy>,
+    pub(crate) startup_passes: u32,
+    pub(crate) startup_margin: Duration,
+    client: ClientSettings,
+}
+
+/// What is passed on to async-nats as it is.
+#[derive(Debug, Clone, Default)]
+struct ClientSettings {
+    no_echo: bool,
+    ignore_discovered_servers: bool,
+    subscription_capacity: Option<usize>,
+    client_capacity: Option<usize>,
+    inbox_prefix: Option<String>,
+    request_timeout: Option<Option<Duration>>,
+}
+
+impl Default for ConnectSettings {
+    fn default() -> Self {
+        Self {
+            component: "nats-mtls".to_owned(),
+            authentication: None,
+            tls_names: None,
+            tls_first: false,
+            connect_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(20),
+            flush_limit: Duration::from_secs(2),
+            reconnect_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+            startup: None,
+            startup_passes: 3,
+            startup_margin: Duration::from_secs(15),
+            client: ClientSettings::default(),
+        }
+    }
+}
+
+impl ConnectSettings {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The name of this connection: sent to the server as the client's name, and the `component`
+    /// of logs, status and metrics. Must be unique per manager. Default `nats-mtls`.
+    #[must_use]
+    pub fn component(mut self, name: impl Into<String>) -> Self {
+        self.component = name.into();
+        self
+    }
+
+    /// Authentication beside the certificate. Default: the user information of the URLs, else the
+    /// certificate alone.
+    #[must_use]
+    pub fn authentication(mut self, authentication: Authentication) -> Self {
+        self.authentication = Some(authentication);
+        self
+    }
+
+    /// The names the server's certificate may carry. Default: the hosts of the URLs.
+    #[must_use]
+    pub fn tls_names(mut self, names: ServerNames) -> Self {
+        self.tls_names = Some(names);
+        self
+    }
+
+    /// TLS before INFO, for servers with `handshake_first`. Default off.
+    #[must_use]
+    pub fn tls_first(mut self, tls_first: bool) -> Self {
+        self.tls_first = tls_first;
+        self
+    }
+
+    /// For TCP, TLS and NATS handshake together, per resolved address. Default 5 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Between two PINGs; a dead connection is noticed on the third. Default 20 s.
+    #[must_use]
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.ping_interval = interval;
+        self
+    }
+
+    /// How long a rotation waits for buffered messages to reach the socket. Default 2 s.
+    #[must_use]
+    pub fn flush_limit(mut self, limit: Duration) -> Self {
+        self.flush_limit = limit;
+        self
+    }
+
+    /// Between reconnect attempts after the first, which is made at once. Default 100 ms to 5 s.
+    #[must_use]
+    pub fn reconnect_backoff(mut self, backoff: Backoff) -> Self {
+        self.reconnect_backoff = backoff;
+        self
+    }
+
+    /// What to do while no server can be reached at the start. Default: retry until
+    /// [`StartupBudget::total`] is spent.
+    #[must_use]
+    pub fn startup(mut self, policy: StartupPolicy) -> Self {
+        self.startup = Some(policy);
+        self
+    }
+
+    /// How often each server is tried within the default startup budget. Default 3.
+    #[must_use]
+    pub fn startup_passes(mut self, passes: u32) -> Self {
+        self.startup_passes = passes;
+        self
+    }
+
+    /// What the default startup budget adds for pauses and DNS. Default 15 s.
+    #[must_use]
+    pub fn startup_margin(mut self, margin: Duration) -> Self {
+        self.startup_margin = margin;
+        self
+    }
+
+    /// Do not receive own messages. Default off.
+    #[must_use]
+    pub fn no_echo(mut self) -> Self {
+        self.client.no_echo = true;
+        self
+    }
+
+    /// Dial configured servers only, not those of INFO. Default off.
+    #[must_use]
+    pub fn ignore_discovered_servers(mut self) -> Self {
+        self.client.ignore_discovered_servers = true;
+        self
+    }
+
+    /// Messages buffered per subscription before it counts as slow. Default: that of async-nats.
+    #[must_use]
+    pub fn subscription_capacity(mut self, messages: usize) -> Self {
+        self.client.subscription_capacity = Some(messages);
+        self
+    }
+
+    /// Commands buffered in the client. Default: that of async-nats.
+    #[must_use]
+    pub fn client_capacity(mut self, commands: usize) -> Self {
+        self.client.client_capacity = Some(commands);
+        self
+    }
+
+    /// Prefix of reply inboxes. Default `_INBOX`.
+    #[must_use]
+    pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.client.inbox_prefix = Some(prefix.into());
+        self
+    }
+
+    /// How long a request waits for its reply; `None` waits for ever. Default: that of async-nats.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.client.request_timeout = Some(timeout);
+        self
+    }
+
+    /// The budget the default startup policy has for `servers`.
+    #[must_use]
+    pub fn startup_budget(&self, servers: &ServerList) -> StartupBudget {
+        StartupBudget {
+            connect_timeout: self.connect_timeout,
+            servers: u32::try_from(servers.len()).unwrap_or(u32::MAX),
+            passes: self.startup_passes,
+            margin: self.startup_margin,
+        }
+    }
+
+    /// The names a server must carry: the configured ones, else the hosts of `servers`.
+    pub(crate) fn names(&self, servers: &ServerList) -> ServerNames {
+        self.tls_names.clone().unwrap_or_else(|| servers.names())
+    }
+
+    /// Fresh options: authentication, TLS always, no callback but the caller's own.
+    pub(crate) fn options(
+        &self,
+        servers: &ServerList,
+        tls: ClientConfig,
+    ) -> Result<ConnectOptions, AuthenticationError> {
+        let authentication = self
+            .authentication
+            .as_ref()
+            .or(servers.credentials())
+            .unwrap_or(&Authentication::CertificateOnly);
+        let mut options = authentication
+            .options()?
+            .tls_client_config(tls)
+            .require_tls(true)
+            .connection_timeout(self.connect_timeout)
+            .ping_interval(self.ping_interval);
+        if self.tls_first {
+            options = options.tls_first();
+        }
+        Ok(self.client.apply(options))
+    }
+}
+
+impl ClientSettings {
+    fn apply(&self, mut options: ConnectOptions) -> ConnectOptions {
+        if self.no_echo {
+            options = options.no_echo();
+        }
+        if self.ignore_discovered_servers {
+            options = options.ignore_discovered_servers();
+        }
+        if let Some(capacity) = self.subscription_capacity {
+            options = options.subscription_capacity(capacity);
+        }
+        if let Some(capacity) = self.client_capacity {
+            options = options.client_capacity(capacity);
+        }
+        if let Some(prefix) = &self.inbox_prefix {
+            options = options.custom_inbox_prefix(prefix);
+        }
+        if let Some(timeout) = self.request_timeout {
+            options = options.request_timeout(timeout);
+        }
+        options
+    }
+}

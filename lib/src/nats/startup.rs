@@ -1,0 +1,84 @@
+//! What to do while nothing works yet: fail, try until a budget is spent, or try for ever.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::nats::failure::Failure;
+
+/// The choice a service makes about its start. It covers missing material and missing servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartupPolicy {
+    /// One try; the first failure is the answer.
+    FailFast,
+    /// Try until this much time has passed: a hard deadline around everything, DNS included.
+    RetryFor(Duration),
+    /// Never give up.
+    RetryForever,
+}
+
+impl StartupPolicy {
+    /// The time after which to give up; none for never.
+    pub(crate) const fn budget(self) -> Option<Duration> {
+        match self {
+            Self::FailFast | Self::RetryForever => None,
+            Self::RetryFor(budget) => Some(budget),
+        }
+    }
+}
+
+/// How long a start may take before it is called failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartupBudget {
+    /// For one attempt at one server.
+    pub connect_timeout: Duration,
+    /// How many servers are configured.
+    pub servers: u32,
+    /// How often each of them is tried.
+    pub passes: u32,
+    /// For pauses between the passes, and DNS.
+    pub margin: Duration,
+}
+
+impl StartupBudget {
+    /// `connect_timeout * servers * passes + margin`, for example 10 s * 3 * 3 + 15 s = 105 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let budget = nats_mtls::StartupBudget {
+    ///     connect_timeout: Duration::from_secs(10),
+    ///     servers: 3,
+    ///     passes: 3,
+    ///     margin: Duration::from_secs(15),
+    /// };
+    /// assert_eq!(budget.total(), Duration::from_secs(105));
+    /// ```
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.connect_timeout
+            .saturating_mul(self.servers)
+            .saturating_mul(self.passes)
+            .saturating_add(self.margin)
+    }
+}
+
+/// What became of one server during the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerAttempts {
+    /// `host:port`.
+    pub server: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why the last attempt failed; none if the time was over before the first one ended.
+    pub last_failure: Option<Failure>,
+}
+
+impl fmt::Display for ServerAttempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} attempts): ", self.server, self.attempts)?;
+        match &self.last_failure {
+            Some(failure) => failure.fmt(f),
+            None => f.write_str("no answer in time"),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What async-nats calls back: its events, its reconnect passes and its question how long to wait.
+//! Bounded channels; what does not fit is dropped, because the driver also looks for itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, Event};
+use tokio::sync::mpsc;
+
+use crate::backoff::Backoff;
+
+const EVENT_CAPACITY: usize = 256;
+const PASS_CAPACITY: usize = 16;
+
+/// The receiving ends.
+pub(crate) struct Wires {
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) passes: mpsc::Receiver<Vec<async_nats::Server>>,
+    /// Set while a reconnect is ours: its first attempt is made at once.
+    pub(crate) moving: Arc<AtomicBool>,
+}
+
+/// Lets `options` call back into new wires.
+pub(crate) fn attach(options: ConnectOptions, backoff: Backoff) -> (ConnectOptions, Wires) {
+    let (event_sender, events) = mpsc::channel(EVENT_CAPACITY);
+    let (pass_sender, passes) = mpsc::channel(PASS_CAPACITY);
+    let moving = Arc::new(AtomicBool::new(false));
+    let ours = Arc::clone(&moving);
+    let options = options
+        .event_callback(move |event| {
+            event_sender.try_send(event).ok();
+            std::future::ready(())
+        })
+        .reconnect_to_server_callback(move |servers, _info| {
+            pass_sender.try_send(servers).ok();
+            // The client goes on choosing by itself.
+            std::future::ready(None)
+        })
+        .reconnect_delay_callback(move |attempt| {
+            delay(&backoff, attempt, ours.load(Ordering::Relaxed))
+        });
+    (
+        options,
+        Wires {
+            events,
+            passes,
+            moving,
+        },
+    )
+}
+
+/// A move of ours reconnects at once; after an outage even the first attempt is jittered, because
+/// every client of that server is about to do the same.
+fn delay(backoff: &Backoff, attempt: usize, ours: bool) -> Duration {
+    match u32::try_from(attempt).unwrap_or(u32::MAX) {
+        0 | 1 if ours => Duration::ZERO,
+        0 | 1 => backoff.wait(1).mul_f64(fastrand::f64()),
+        later => backoff.wait(later - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_is_immediate_and_everything_else_is_spread() {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        assert_eq!(delay(&backoff, 1, true), Duration::ZERO);
+        assert!(delay(&backoff, 2, true) >= Duration::from_millis(50));
+        let first: std::collections::HashSet<_> =
+            (0..32).map(|_| delay(&backoff, 1, false)).collect();
+        assert!(first.len() > 16 && first.iter().all(|wait| *wait <= Duration::from_millis(100)));
+    }
+}
