@@ -26,6 +26,8 @@ mod watch;
 pub use files::{Files, FilesSource};
 pub use push::{PushSource, Pusher, push_source};
 
+pub(crate) use open::read_file as read_regular_file;
+
 /// A boxed future, so that [`Source`] can be a trait object.
 pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

@@ -183,7 +183,7 @@ mod tests {
         let proc = vec![PathBuf::from("/proc")];
         assert_eq!(
             mounts.check(proc.clone(), start).len(),
-            cfg!(target_os = "linux").into()
+            usize::from(cfg!(target_os = "linux"))
         );
         mounts.warnings.clear();
         assert!(
@@ -193,7 +193,7 @@ mod tests {
         );
         assert_eq!(
             mounts.check(proc, start + CHECK_AGAIN).len(),
-            cfg!(target_os = "linux").into()
+            usize::from(cfg!(target_os = "linux"))
         );
         assert!(
             mounts

@@ -16,7 +16,7 @@ use super::ReadErrorCause;
 ///
 /// # Errors
 /// [`ReadErrorCause::NotAFile`], [`ReadErrorCause::TooLarge`] or [`ReadErrorCause::Io`].
-pub(super) fn read_file(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, ReadErrorCause> {
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, ReadErrorCause> {
     // Asked before opening, because opening a device can have effects of its own (a tape rewinds,
     // a watchdog starts), and again afterwards, because the file may have been replaced.
     regular(&fs::metadata(path)?)?;
