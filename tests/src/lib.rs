@@ -6,6 +6,7 @@
 //! | [`files`] | the ways certificate files change in the wild |
 //! | [`server`] | a real nats-server with mutual TLS, on loopback, killed on drop |
 //! | [`connz`] | what that server says about its clients: the oracle |
+//! | [`service`] | what a Rust service does with the library |
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
@@ -23,6 +24,7 @@ pub mod logs;
 pub mod pki;
 pub mod process;
 pub mod server;
+pub mod service;
 pub mod tls;
 pub mod wait;
 
