@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process, waitid};
 
-use crate::wait::eventually;
+use crate::wait::{PATIENCE, eventually};
 
 pub use rustix::process::Signal;
 
@@ -80,6 +80,21 @@ impl Process {
             anyhow::bail!("{} has already ended: {status}", self.name);
         }
         kill_process(self.pid, signal).with_context(|| format!("{signal:?} to {}", self.name))
+    }
+
+    /// Stops it (SIGSTOP) and waits until every thread has stopped: the signal alone returns
+    /// while some still run.
+    ///
+    /// # Errors
+    /// When it has ended, or does not stop.
+    pub async fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        let what = format!("{} stops", self.name);
+        eventually(PATIENCE, &what, || async {
+            Ok(waitid(WaitId::Pid(self.pid), options)?.map(|_| ()))
+        })
+        .await
     }
 
     /// How it ended, if it did.

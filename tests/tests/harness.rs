@@ -161,7 +161,7 @@ async fn a_frozen_server_swallows_and_a_thawed_one_answers() -> Result<()> {
     .await?;
     let mut echo = client.subscribe("echo").await?;
     client.flush().await?;
-    server.freeze()?;
+    server.freeze().await?;
     client.publish("echo", "ping".into()).await?;
     let answer = tokio::time::timeout(Duration::from_millis(300), echo.next()).await;
     assert!(answer.is_err(), "{answer:?}");

@@ -200,13 +200,13 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Freezes it (SIGSTOP): connections stay open and nothing answers, like a network that
-    /// swallows packets. The kernel still accepts new connections.
+    /// Freezes it (SIGSTOP) and waits until it stands still: connections stay open and nothing
+    /// answers, like a network that swallows packets. The kernel still accepts new connections.
     ///
     /// # Errors
     /// When it has ended.
-    pub fn freeze(&self) -> Result<()> {
-        self.process.signal(Signal::STOP)
+    pub async fn freeze(&self) -> Result<()> {
+        self.process.freeze().await
     }
 
     /// Lets it go on after [`Self::freeze`].
