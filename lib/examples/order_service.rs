@@ -51,8 +51,14 @@ async fn main() -> Result<(), Error> {
 
     // From here on it is a plain service on a plain async_nats::Client.
     let counters = Arc::new(Counters::default());
-    tokio::spawn(count_events(nats.client().subscribe("orders.new").await?, Arc::clone(&counters)));
-    tokio::spawn(answer(nats.client().clone(), nats.client().subscribe("orders.price").await?));
+    tokio::spawn(count_events(
+        nats.client().subscribe("orders.new").await?,
+        Arc::clone(&counters),
+    ));
+    tokio::spawn(answer(
+        nats.client().clone(),
+        nats.client().subscribe("orders.price").await?,
+    ));
     tokio::spawn(publish(nats.client().clone(), Arc::clone(&counters)));
     tokio::spawn(ask(nats.client().clone(), Arc::clone(&counters)));
 
@@ -86,7 +92,11 @@ async fn publish(client: async_nats::Client, counters: Arc<Counters>) {
     let mut pace = tokio::time::interval(Duration::from_millis(1));
     loop {
         pace.tick().await;
-        if client.publish("orders.new", "an order".into()).await.is_ok() {
+        if client
+            .publish("orders.new", "an order".into())
+            .await
+            .is_ok()
+        {
             counters.published.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use nats_mtls::{ConnectSettings, ConnectionEvent};
 use nats_mtls::nats::Cause;
+use nats_mtls::{ConnectSettings, ConnectionEvent};
 use nats_mtls_tests::files::{Contents, Part};
 use nats_mtls_tests::pki::Authority;
 use nats_mtls_tests::service::{NAME, Service};
@@ -17,7 +17,9 @@ const QUIET: Duration = Duration::from_millis(1_500);
 async fn settled(service: &Service, generation: u64) -> Result<()> {
     eventually(PATIENCE, "the generation is on the wire", || async {
         let report = service.connection.report();
-        let wire = report.generation.map_or(0, |generation| generation.number());
+        let wire = report
+            .generation
+            .map_or(0, |generation| generation.number());
         Ok((service.generation() == generation && wire == generation).then_some(()))
     })
     .await
@@ -29,7 +31,9 @@ async fn a_change_of_the_ca_alone_moves_the_connection() -> Result<()> {
     let before = service.server.connection(NAME).await?.expect("connected");
     let more = Authority::new("another root").root_pem();
     let roots = format!("{}{more}", service.authority.root_pem());
-    service.volume.update(&Contents::new(&service.identity, &roots))?;
+    service
+        .volume
+        .update(&Contents::new(&service.identity, &roots))?;
     settled(&service, 2).await?;
     let after = service.server.connection(NAME).await?.expect("connected");
     ensure!(after.cid > before.cid, "the connection was not moved");
@@ -49,7 +53,12 @@ async fn one_rotation_is_one_reconnect_and_its_cause_is_told() -> Result<()> {
     })
     .await?;
     let down = events.recv().await?;
-    assert_eq!(down, ConnectionEvent::Disconnected { cause: Cause::Rotation });
+    assert_eq!(
+        down,
+        ConnectionEvent::Disconnected {
+            cause: Cause::Rotation
+        }
+    );
     let up = events.recv().await?;
     ensure!(
         matches!(up, ConnectionEvent::Reconnected { cause: Cause::Rotation, generation, .. } if generation.number() == 2),
@@ -72,11 +81,17 @@ async fn a_thousand_rewrites_of_the_same_content_cause_nothing() -> Result<()> {
         roots: format!("{roots}\ntrailing text\n"),
     };
     for round in 0..1_000 {
-        service.volume.update(if round % 2 == 0 { &alike } else { &same })?;
+        service
+            .volume
+            .update(if round % 2 == 0 { &alike } else { &same })?;
     }
     throughout(QUIET, "nothing happens", || async {
         let status = service.manager.status();
-        ensure!(status.last_rejection.is_none(), "{:?}", status.last_rejection);
+        ensure!(
+            status.last_rejection.is_none(),
+            "{:?}",
+            status.last_rejection
+        );
         Ok(service.generation() == 1 && service.connection.report().connects == 1)
     })
     .await?;
@@ -135,7 +150,12 @@ async fn connections_of_one_process_move_one_after_the_other() -> Result<()> {
     let mut connections = Vec::new();
     for number in 0..6 {
         let settings = ConnectSettings::new().component(format!("connection {number}"));
-        connections.push(service.manager.connect(service.server.url(), settings).await?);
+        connections.push(
+            service
+                .manager
+                .connect(service.server.url(), settings)
+                .await?,
+        );
     }
     let mut watchers = Vec::new();
     for connection in &connections {
@@ -167,12 +187,8 @@ async fn connections_of_one_process_move_one_after_the_other() -> Result<()> {
 
 #[tokio::test]
 async fn a_saturated_connection_moves_within_the_flush_limit() -> Result<()> {
-    let mut service = Service::start_with(
-        |s| s,
-        |m| m,
-        |c| c.flush_limit(Duration::from_millis(300)),
-    )
-    .await?;
+    let mut service =
+        Service::start_with(|s| s, |m| m, |c| c.flush_limit(Duration::from_millis(300))).await?;
     let client = service.connection.client().clone();
     let flood = tokio::spawn(async move {
         let payload = bytes::Bytes::from(vec![0_u8; 256 * 1024]);

@@ -43,7 +43,9 @@ impl Set {
 }
 
 fn sets() -> Result<Vec<Arc<Set>>> {
-    let authorities: Vec<_> = (0..SETS).map(|set| Authority::new(&format!("root {set}"))).collect();
+    let authorities: Vec<_> = (0..SETS)
+        .map(|set| Authority::new(&format!("root {set}")))
+        .collect();
     let every_root: String = authorities.iter().map(Authority::root_pem).collect();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(
@@ -94,10 +96,7 @@ fn swap_in_a_tight_loop(
     })
 }
 
-async fn manager(
-    versions: TlsVersions,
-    first: &Set,
-) -> Result<(CertificateManager, Pusher)> {
+async fn manager(versions: TlsVersions, first: &Set) -> Result<(CertificateManager, Pusher)> {
     let (pusher, source) = push_source();
     pusher.push(first.material());
     let manager = CertificateManager::builder()
@@ -175,10 +174,16 @@ async fn run(
     stop.store(true, Ordering::Relaxed);
     let swaps = swapper.await?;
     let matched = tally.matched.load(Ordering::Relaxed);
-    println!("{versions:?}: {swaps} swaps, {matched} handshakes of one set, {} refused", tally.refused.load(Ordering::Relaxed));
+    println!(
+        "{versions:?}: {swaps} swaps, {matched} handshakes of one set, {} refused",
+        tally.refused.load(Ordering::Relaxed)
+    );
     ensure!(matched >= wanted, "only {matched} handshakes came through");
     ensure!(swaps > wanted / 4, "only {swaps} swaps meanwhile");
-    ensure!(tally.refused.load(Ordering::Relaxed) > 0, "no handshake met another set's server");
+    ensure!(
+        tally.refused.load(Ordering::Relaxed) > 0,
+        "no handshake met another set's server"
+    );
     Ok(())
 }
 

@@ -21,8 +21,7 @@ async fn on_tls_13_and_12() -> Result<()> {
         (TlsVersions::Tls13Only, "1.3"),
         (TlsVersions::Tls12Only, "1.2"),
     ] {
-        let mut service =
-            Service::start_with(|s| s, |m| m.tls_versions(versions), |c| c).await?;
+        let mut service = Service::start_with(|s| s, |m| m.tls_versions(versions), |c| c).await?;
         let first = service
             .server
             .sees(NAME, service.identity.fingerprint(), PATIENCE)
@@ -48,7 +47,12 @@ async fn every_connection_of_a_manager() -> Result<()> {
     let mut others = Vec::new();
     for name in names {
         let settings = ConnectSettings::new().component(name);
-        others.push(service.manager.connect(service.server.url(), settings).await?);
+        others.push(
+            service
+                .manager
+                .connect(service.server.url(), settings)
+                .await?,
+        );
     }
     service.renew()?;
     for name in names.into_iter().chain([NAME]) {
@@ -87,14 +91,15 @@ async fn next<S: futures_util::Stream + Unpin>(stream: &mut S, what: &str) -> Re
 
 #[tokio::test]
 async fn after_twenty_rotations_everything_made_from_the_client_still_works() -> Result<()> {
-    let mut service =
-        Service::start_with(|server| server.jet_stream(), |m| m, |c| c).await?;
+    let mut service = Service::start_with(|server| server.jet_stream(), |m| m, |c| c).await?;
     let client = service.connection.client().clone();
 
     let mut plain = client.subscribe("plain.*").await?;
     let mut limited = client.subscribe("limited").await?;
     limited.unsubscribe_after(ROTATIONS + 1).await?;
-    let mut questions = client.queue_subscribe("question", "answerers".into()).await?;
+    let mut questions = client
+        .queue_subscribe("question", "answerers".into())
+        .await?;
     let answering = client.clone();
     tokio::spawn(async move {
         while let Some(question) = questions.next().await {
@@ -155,17 +160,32 @@ async fn after_twenty_rotations_everything_made_from_the_client_still_works() ->
 
         let text = format!("{rotation}");
         client.publish("plain.new", text.clone().into()).await?;
-        assert_eq!(next(&mut plain, "subscription").await?.payload, text.as_bytes());
+        assert_eq!(
+            next(&mut plain, "subscription").await?.payload,
+            text.as_bytes()
+        );
         client.publish("limited", text.clone().into()).await?;
-        assert_eq!(next(&mut limited, "limited").await?.payload, text.as_bytes());
+        assert_eq!(
+            next(&mut limited, "limited").await?.payload,
+            text.as_bytes()
+        );
         let answer = client.request("question", text.clone().into()).await?;
         assert_eq!(answer.payload, text.as_bytes());
 
-        context.publish("orders.new", text.clone().into()).await?.await?;
+        context
+            .publish("orders.new", text.clone().into())
+            .await?
+            .await?;
         let message = next(&mut pulled, "pull consumer").await??;
         assert_eq!(message.payload, text.as_bytes());
-        message.ack().await.map_err(|error| anyhow::anyhow!(error))?;
-        assert_eq!(next(&mut ordered, "ordered consumer").await??.payload, text.as_bytes());
+        message
+            .ack()
+            .await
+            .map_err(|error| anyhow::anyhow!(error))?;
+        assert_eq!(
+            next(&mut ordered, "ordered consumer").await??.payload,
+            text.as_bytes()
+        );
 
         let revision = bucket.put("apple", text.clone().into()).await?;
         let entry = next(&mut watched, "watch").await??;
@@ -178,10 +198,17 @@ async fn after_twenty_rotations_everything_made_from_the_client_still_works() ->
     client.publish("limited", "last".into()).await?;
     next(&mut limited, "limited").await?;
     let end = timeout(Duration::from_secs(5), limited.next()).await?;
-    ensure!(end.is_none(), "auto-unsubscribe forgot how many came before the rotations");
+    ensure!(
+        end.is_none(),
+        "auto-unsubscribe forgot how many came before the rotations"
+    );
 
     let report = service.connection.report();
-    assert_eq!(report.connects, 1 + ROTATIONS, "one rotation is one reconnect");
+    assert_eq!(
+        report.connects,
+        1 + ROTATIONS,
+        "one rotation is one reconnect"
+    );
     assert_eq!(service.generation(), 1 + ROTATIONS);
     Ok(())
 }

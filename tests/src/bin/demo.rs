@@ -114,14 +114,19 @@ impl Stage {
 
     async fn begin(&mut self) -> Result<()> {
         let identity = self.identity.clone();
-        self.expect("the service starts", Instant::now(), &accepted(&identity)).await
+        self.expect("the service starts", Instant::now(), &accepted(&identity))
+            .await
     }
 
     async fn renew_leaf(&mut self) -> Result<()> {
         let next = self.authority.renew(&self.identity);
         self.publish(&next)?;
-        self.expect("leaf renewed (Kubernetes ..data)", Instant::now(), &accepted(&next))
-            .await
+        self.expect(
+            "leaf renewed (Kubernetes ..data)",
+            Instant::now(),
+            &accepted(&next),
+        )
+        .await
     }
 
     async fn renew_torn(&mut self) -> Result<()> {
@@ -147,26 +152,36 @@ impl Stage {
         self.server.write_client_roots(&both)?;
         self.server.reload().await?;
         self.volume.update(&Contents::new(&identity, &both))?;
-        self.expect("CA overlap: old and new root", Instant::now(), &accepted(&identity))
-            .await?;
+        self.expect(
+            "CA overlap: old and new root",
+            Instant::now(),
+            &accepted(&identity),
+        )
+        .await?;
 
         let removed_early = Contents::new(&identity, &authority.root_pem());
         self.volume.update(&removed_early)?;
         let refused = rejected(&identity, "server_untrusted");
-        self.expect("old root removed too early", Instant::now(), &refused).await?;
+        self.expect("old root removed too early", Instant::now(), &refused)
+            .await?;
         self.volume.update(&Contents::new(&identity, &both))?;
-        self.expect("old root put back", Instant::now(), &unchanged(&identity)).await?;
+        self.expect("old root put back", Instant::now(), &unchanged(&identity))
+            .await?;
 
-        self.server.write_identity(&authority.issue(&LeafSpec::server()))?;
+        self.server
+            .write_identity(&authority.issue(&LeafSpec::server()))?;
         self.server.reload().await?;
         let next = authority.issue(identity.spec());
         self.volume.update(&Contents::new(&next, &both))?;
-        self.expect("leaf from the new CA", Instant::now(), &accepted(&next)).await?;
+        self.expect("leaf from the new CA", Instant::now(), &accepted(&next))
+            .await?;
 
         self.server.write_client_roots(&authority.root_pem())?;
         self.server.reload().await?;
-        self.volume.update(&Contents::new(&next, &authority.root_pem()))?;
-        self.expect("new root alone", Instant::now(), &accepted(&next)).await?;
+        self.volume
+            .update(&Contents::new(&next, &authority.root_pem()))?;
+        self.expect("new root alone", Instant::now(), &accepted(&next))
+            .await?;
         self.authority = authority;
         Ok(())
     }
@@ -184,11 +199,16 @@ impl Stage {
         let bad = [
             ("expired leaf", Contents::new(&expired, &roots), "expired"),
             ("key of another certificate", mismatched, "key_mismatch"),
-            ("leaf of a foreign CA", Contents::new(&foreign, &roots), "server_refused"),
+            (
+                "leaf of a foreign CA",
+                Contents::new(&foreign, &roots),
+                "server_refused",
+            ),
         ];
         for (what, contents, reason) in bad {
             self.volume.update(&contents)?;
-            self.expect(what, Instant::now(), &rejected(&current, reason)).await?;
+            self.expect(what, Instant::now(), &rejected(&current, reason))
+                .await?;
         }
         Ok(())
     }
@@ -199,7 +219,12 @@ impl Stage {
     }
 
     /// Waits for the service's verdict and the server's view, checks both and prints the row.
-    async fn expect(&mut self, what: &str, changed: Instant, expected: &Expected<'_>) -> Result<()> {
+    async fn expect(
+        &mut self,
+        what: &str,
+        changed: Instant,
+        expected: &Expected<'_>,
+    ) -> Result<()> {
         let generation = self.generation + u64::from(expected.moves);
         let fingerprint = expected.certificate.fingerprint();
         // A move shows as another connection, also where only the CA changed.
@@ -238,7 +263,11 @@ impl Stage {
         println!(
             "{:>6.2}s  {what:<45} {verdict:<26} {generation:>10} {:>9}  {}…",
             self.began.elapsed().as_secs_f64(),
-            if expected.moves { format!("{} ms", seen_in.as_millis()) } else { "-".into() },
+            if expected.moves {
+                format!("{} ms", seen_in.as_millis())
+            } else {
+                "-".into()
+            },
             fingerprint.get(..16).unwrap_or(fingerprint),
         );
         self.generation = generation;
