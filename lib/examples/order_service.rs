@@ -4,6 +4,8 @@
 //!
 //! Prints one line of JSON for each change of its status, and at the end what it did.
 
+#![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
+
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +30,9 @@ struct Counters {
 async fn main() -> Result<(), Error> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(env::var("LOG").unwrap_or_else(|_| "info,async_nats=warn".into()))
+        .with_env_filter(
+            env::var("LOG").unwrap_or_else(|_| "info,async_nats=warn,notify=error".into()),
+        )
         .init();
 
     // The two lines that make the difference: a manager, and a connection from it.

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -14,6 +15,14 @@ use crate::wait::{PATIENCE, eventually};
 pub use rustix::process::Signal;
 
 const SHOWN_LINES: usize = 120;
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on no output of children is printed when they are dropped: for a program that has
+/// succeeded. Tests need not call it, the test runner hides what a passed test prints.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
 
 /// A running (or ended) child.
 ///
@@ -134,6 +143,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+        if QUIET.load(Ordering::Relaxed) {
+            return;
+        }
         for (stream, text) in [("stdout", self.stdout()), ("stderr", self.stderr())] {
             let lines: Vec<_> = text.lines().collect();
             if !lines.is_empty() {

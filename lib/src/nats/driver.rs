@@ -216,10 +216,15 @@ impl Driver {
                     self.epoch.send_modify(|epoch| *epoch += 1);
                     info!(
                         component, cause = cause.as_str(), %generation,
-                        outage_milliseconds = outage.as_secs_f64() * 1000.0, "reconnected"
+                        outage_milliseconds = outage.as_millis(), "reconnected"
                     );
                 }
-                ConnectionEvent::Closed => warn!(component, "connection closed for good"),
+                ConnectionEvent::Closed if self.lifecycle.is_draining() => {
+                    info!(component, "drained and closed");
+                }
+                ConnectionEvent::Closed => {
+                    warn!(component, "closed for good; only a restart brings it back");
+                }
             }
             // Nobody may be listening.
             self.events.send(event).ok();

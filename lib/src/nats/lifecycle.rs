@@ -179,6 +179,11 @@ impl Lifecycle {
         self.intent = Some(Cause::Client);
     }
 
+    /// Whether the end was asked for.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// What was seen of the client.
     pub(crate) fn handle_link(&mut self, link: Link, now: Instant) {
         match (self.state, link) {

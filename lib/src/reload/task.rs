@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 use crate::clock;
-use crate::material::{self, CertificateFacts, Material, Policy, Reason, Rejection};
+use crate::material::{self, CertificateFacts, Material, Policy, Reason, Rejection, Warning};
 use crate::reload::{Decision, Now, Reload, Trigger};
 use crate::source::{RawMaterial, ReadError, Source, SourceWarning, WatcherMode};
 use crate::store::{Candidate, Gate, GateAnswer, Generation, Snapshot, Store};
@@ -505,21 +505,31 @@ fn now(active: Option<&Snapshot>) -> Now<'_> {
 }
 
 fn log_published(snapshot: &Snapshot) {
-    let leaf = snapshot.material().facts().leaf();
-    let warnings: Vec<_> = snapshot
-        .material()
-        .warnings()
-        .iter()
-        .map(|w| w.as_str())
-        .collect();
+    let material = snapshot.material();
+    let leaf = material.facts().leaf();
+    let names = |warnings: &[Warning]| {
+        let names: Vec<_> = warnings.iter().map(|warning| warning.as_str()).collect();
+        names.join(",")
+    };
     info!(
         generation = %snapshot.generation(),
         subject = leaf.subject,
         fingerprint_sha256 = %leaf.fingerprint_sha256,
+        warnings = names(material.warnings()),
         "published new material"
     );
-    for warning in snapshot.material().warnings() {
-        warn!(generation = %snapshot.generation(), warning = warning.as_str(), "published with a warning");
+    // A new key with each renewal is good practice; only pinned_certs minds.
+    let unusual: Vec<_> = material
+        .warnings()
+        .iter()
+        .copied()
+        .filter(|warning| *warning != Warning::KeyChanged)
+        .collect();
+    if !unusual.is_empty() {
+        warn!(
+            generation = %snapshot.generation(),
+            warnings = names(&unusual),
+            "published, but somebody should look"
+        );
     }
-    debug!(?warnings, "warnings of this generation");
 }

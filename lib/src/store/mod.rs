@@ -90,6 +90,8 @@ impl fmt::Debug for Snapshot {
 pub(crate) struct Store {
     active: ArcSwapOption<Snapshot>,
     generation: watch::Sender<Generation>,
+    /// Held while a generation is drawn, swapped in and told.
+    publishing: Mutex<()>,
     confirmed: Mutex<Option<Arc<Snapshot>>>,
 }
 
@@ -98,6 +100,7 @@ impl Store {
         Self {
             active: ArcSwapOption::empty(),
             generation: watch::Sender::new(Generation::NONE),
+            publishing: Mutex::new(()),
             confirmed: Mutex::new(None),
         }
     }
@@ -120,24 +123,20 @@ impl Store {
         client_config: Arc<ClientConfig>,
         rolled_back_from: Option<Generation>,
     ) -> Arc<Snapshot> {
-        let mut published = None;
-        // The watch channel's lock makes concurrent publishers take turns.
-        self.generation.send_modify(|generation| {
-            let snapshot = Arc::new(Snapshot {
-                generation: generation.next(),
-                rolled_back_from,
-                material: Arc::clone(&material),
-                client_config: Arc::clone(&client_config),
-            });
-            self.active.store(Some(Arc::clone(&snapshot)));
-            *generation = snapshot.generation;
-            published = Some(snapshot);
+        let _turn = self
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let generation = self.generation.borrow().next();
+        let snapshot = Arc::new(Snapshot {
+            generation,
+            rolled_back_from,
+            material,
+            client_config,
         });
-        #[expect(
-            clippy::expect_used,
-            reason = "send_modify always calls its closure once"
-        )]
-        published.expect("the closure ran")
+        self.active.store(Some(Arc::clone(&snapshot)));
+        self.generation.send_replace(generation);
+        snapshot
     }
 
     /// Remembers that live connections came up on `generation`. Ignored unless it is the active one.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use nats_mtls_tests::files::{Contents, KubernetesVolume, Part};
 use nats_mtls_tests::pki::{Authority, Identity, LeafSpec};
-use nats_mtls_tests::process::{Process, Signal};
+use nats_mtls_tests::process::{Process, Signal, be_quiet};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::wait::eventually;
 use serde_json::Value;
@@ -297,6 +297,8 @@ impl Stage {
             "\nthe service was never restarted: {} messages published, {} received, {} requests answered, {} not",
             totals["published"], totals["received"], totals["answered"], totals["unanswered"]
         );
+        println!("a reconnect may lose core messages that are in flight; JetStream does not");
+        be_quiet();
         println!(
             "every row above is what nats-server itself showed in /connz; {:.0} s in total",
             self.began.elapsed().as_secs_f64()
