@@ -33,3 +33,8 @@ pub mod wait;
 pub fn long() -> bool {
     std::env::var_os("NATS_MTLS_LONG").is_some_and(|value| value != "0")
 }
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

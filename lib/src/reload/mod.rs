@@ -1,7 +1,7 @@
 //! What to do with what was read: wait, reject, ask, publish. A state machine without files,
 //! sockets or clocks; `task` drives it.
 //!
-//! Every wake-up reads the whole set again and hands it to [`Reload::handle_read`]; so a stored
+//! Every wake-up reads the whole set again and hands it to `Reload::handle_read`; so a stored
 //! candidate is judged anew as time passes, and there is only one way in.
 
 mod ask;

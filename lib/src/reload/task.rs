@@ -1,4 +1,4 @@
-//! The shell around [`Reload`](super::Reload): reads the source, asks the gate, publishes, and
+//! The shell around `Reload`: reads the source, asks the gate, publishes, and
 //! keeps a report of what it saw.
 
 use std::future::Future;
