@@ -20,6 +20,9 @@ pub struct ConnectionReport {
     pub state: ConnectionState,
     /// The generation it last came up on.
     pub generation: Option<Generation>,
+    /// Whether the server asked for a certificate, so that it was presented; none before the
+    /// first handshake.
+    pub presented: Option<bool>,
     /// Since when it is in this state, by the local clock.
     pub since: SystemTime,
     /// The true cause of the last failed attempt, cleared when it is up.
@@ -35,6 +38,7 @@ impl ConnectionReport {
             server: None,
             state: ConnectionState::Connecting,
             generation: None,
+            presented: None,
             since: clock::now(),
             last_error: None,
             connects: 0,

@@ -113,7 +113,8 @@ impl Driver {
             self.look();
             self.step();
             if self.lifecycle.state() == ConnectionState::Closed {
-                return;
+                // Stays registered, so that the probes see it, until the handle is dropped.
+                return std::future::pending().await;
             }
             let look = if self.rotation.is_moving() {
                 LOOK_WHILE_MOVING
@@ -157,7 +158,7 @@ impl Driver {
         if before != observe() {
             return; // The next look sees where it ended.
         }
-        let link = match (before, handshake) {
+        let link = match (before, &handshake) {
             ((true, connects), Some(handshake)) => Link::Up {
                 connects,
                 generation: handshake.generation,
@@ -173,12 +174,16 @@ impl Driver {
         } = link
         {
             self.passes.forget_refusals();
-            self.show_up(connects, generation);
+            self.show_up(
+                connects,
+                generation,
+                handshake.is_some_and(|it| it.presented),
+            );
         }
         self.show_events();
     }
 
-    fn show_up(&self, connects: u64, generation: Generation) {
+    fn show_up(&self, connects: u64, generation: Generation, presented: bool) {
         let report = self.registration.report();
         if report.connects == connects && report.generation == Some(generation) {
             return;
@@ -191,8 +196,16 @@ impl Driver {
             report.server = server;
             report.connects = connects;
             report.generation = Some(generation);
+            report.presented = Some(presented);
             report.last_error = None;
         });
+        if !presented && report.presented != Some(false) {
+            let component = &self.registration.settings.component;
+            warn!(
+                component,
+                "the server asked for no client certificate: its rotation has no effect there"
+            );
+        }
         if let Some(common) = self.registration.registry().common_generation() {
             self.shared.store.confirm(common);
         }

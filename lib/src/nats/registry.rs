@@ -77,13 +77,12 @@ impl Registry {
         self.entries().iter().map(|entry| entry.report()).collect()
     }
 
-    /// The newest generation that every connection came up on; none while one never was up.
+    /// The newest generation that every connection that ever was up came up on.
     pub(crate) fn common_generation(&self) -> Option<Generation> {
         self.entries()
             .iter()
-            .map(|entry| entry.report.borrow().generation)
+            .filter_map(|entry| entry.report.borrow().generation)
             .min()
-            .flatten()
     }
 }
 

@@ -152,6 +152,8 @@ pub struct ConnectionStatus {
     pub state: &'static str,
     /// The generation it presented last.
     pub generation: Option<u64>,
+    /// Whether the server asked for the certificate; null before the first handshake.
+    pub presented: Option<bool>,
     /// Since when it is in this state; RFC 3339.
     pub since: Option<String>,
     /// The true cause of the last failed attempt.
@@ -316,6 +318,7 @@ impl ConnectionStatus {
             server: report.server.clone(),
             state: report.state.as_str(),
             generation: report.generation.map(|generation| generation.number()),
+            presented: report.presented,
             since: timestamp(report.since),
             last_error: report.last_error.clone(),
         }
