@@ -5,13 +5,14 @@
 //! candidate is judged anew as time passes, and there is only one way in.
 
 mod ask;
+mod report;
 mod task;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use report::{LastPreflight, LastReload, ReloadCounts, ReloadOutcome, ReloadReport, Verdict};
 pub(crate) use task::{Command, Reloader, Timing};
-pub use task::{ReloadOutcome, ReloadReport, Verdict};
 
 use crate::material::{Material, MaterialDigest, Policy, Reason, Rejection};
 use crate::reload::ask::{Ask, Quarantine};

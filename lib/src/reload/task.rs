@@ -4,15 +4,16 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 use crate::clock;
-use crate::material::{self, CertificateFacts, Material, Policy, Reason, Rejection, Warning};
+use crate::material::{Material, Policy, Reason, Rejection, Warning};
+use crate::reload::report::{Board, Read, ReloadOutcome, ReloadReport, Verdict};
 use crate::reload::{Decision, Now, Reload, Trigger};
-use crate::source::{RawMaterial, ReadError, Source, SourceWarning, WatcherMode};
+use crate::source::Source;
 use crate::store::{Candidate, Gate, GateAnswer, Generation, Snapshot, Store};
 use crate::tls::{self, TlsVersions};
 
@@ -25,111 +26,6 @@ pub(crate) struct Timing {
     pub(crate) settle: Duration,
     /// The longest random delay before a candidate is asked about.
     pub(crate) spread: Duration,
-}
-
-/// What one `reload()` came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReloadOutcome {
-    /// A new generation is active.
-    Published(Generation),
-    /// The files hold what is active already.
-    Unchanged,
-    /// The files are not acceptable; what was active stays active.
-    Rejected(Rejection),
-    /// The files are good but no server could be asked; asked again by itself.
-    Pending {
-        /// What was seen, each server named.
-        detail: String,
-    },
-}
-
-/// What the files hold, in relation to what is active.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// The same as what is active.
-    Active,
-    /// Bad, but perhaps only half-written.
-    Settling,
-    /// Good, and waiting for its turn or for a server's answer.
-    Pending,
-    /// Not acceptable.
-    Rejected,
-    /// Not even readable.
-    Unreadable,
-}
-
-impl Verdict {
-    /// The name in `/status`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Settling => "settling",
-            Self::Pending => "pending",
-            Self::Rejected => "rejected",
-            Self::Unreadable => "unreadable",
-        }
-    }
-}
-
-/// The last thing that happened to a candidate.
-#[derive(Debug, Clone)]
-pub struct LastReload {
-    /// Published, unchanged or rejected.
-    pub outcome: ReloadOutcome,
-    /// When, by the local clock.
-    pub at: SystemTime,
-}
-
-/// The last answer of the gate.
-#[derive(Debug, Clone)]
-pub struct LastPreflight {
-    /// What it answered.
-    pub answer: GateAnswer,
-    /// When, by the local clock.
-    pub at: SystemTime,
-}
-
-/// How often each thing happened since the process started.
-#[derive(Debug, Clone, Default)]
-pub struct ReloadCounts {
-    /// Generations published, rollbacks included.
-    pub published: u64,
-    /// Rejections, by reason.
-    pub rejected: std::collections::BTreeMap<&'static str, u64>,
-    /// Generations that took back a failed one.
-    pub rollbacks: u64,
-    /// Reads of the source.
-    pub reads: u64,
-}
-
-/// What the reload task knows; replaced as a whole, so that a reader sees one moment.
-#[derive(Debug, Clone)]
-pub struct ReloadReport {
-    /// What the files hold.
-    pub verdict: Verdict,
-    /// Why, if they are not active.
-    pub disk_rejection: Option<Rejection>,
-    /// The leaf the files hold, if it can be read at all.
-    pub disk_leaf: Option<CertificateFacts>,
-    /// Since when the files differ from what is active.
-    pub disk_differs_since: Option<SystemTime>,
-    /// The last outcome; `unchanged` only where somebody asked for a reload.
-    pub last_reload: Option<LastReload>,
-    /// The last rejection, kept after recovery.
-    pub last_rejection: Option<(Rejection, SystemTime)>,
-    /// The last answer of the gate.
-    pub last_preflight: Option<LastPreflight>,
-    /// Standing conditions of the source.
-    pub source_warnings: Vec<SourceWarning>,
-    /// How changes are noticed.
-    pub watcher_mode: WatcherMode,
-    /// Totals.
-    pub counts: ReloadCounts,
-    /// When the task last came round, to see that it lives.
-    pub beat: Instant,
 }
 
 /// What other tasks tell the reload task.
@@ -156,7 +52,7 @@ pub(crate) struct Reloader {
     poll_interval: Duration,
     versions: TlsVersions,
     commands: mpsc::Receiver<Command>,
-    report: watch::Sender<ReloadReport>,
+    board: Board,
     replies: Vec<oneshot::Sender<ReloadOutcome>>,
     asking: Option<Asking>,
 }
@@ -178,20 +74,7 @@ impl Reloader {
         gate: Arc<dyn Gate>,
         commands: mpsc::Receiver<Command>,
     ) -> (Self, watch::Receiver<ReloadReport>) {
-        let report = watch::Sender::new(ReloadReport {
-            verdict: Verdict::Unreadable,
-            disk_rejection: None,
-            disk_leaf: None,
-            disk_differs_since: None,
-            last_reload: None,
-            last_rejection: None,
-            last_preflight: None,
-            source_warnings: Vec::new(),
-            watcher_mode: source.watcher_mode(),
-            counts: ReloadCounts::default(),
-            beat: tokio::time::Instant::now().into_std(),
-        });
-        let reports = report.subscribe();
+        let (board, reports) = Board::new(&*source);
         let reloader = Self {
             source,
             machine: Reload::new(policy, timing, fastrand::f64),
@@ -200,7 +83,7 @@ impl Reloader {
             poll_interval: timing.poll_interval,
             versions,
             commands,
-            report,
+            board,
             replies: Vec::new(),
             asking: None,
         };
@@ -265,12 +148,7 @@ impl Reloader {
         let decision = self
             .machine
             .handle_read(&read, trigger, &now(snapshot.as_deref()));
-        self.report.send_modify(|report| {
-            report.beat = tokio::time::Instant::now().into_std();
-            report.counts.reads += 1;
-            report.watcher_mode = self.source.watcher_mode();
-            report.source_warnings = self.source.warnings();
-        });
+        self.board.came_round(&*self.source);
         self.carry_out(decision, Some(&read));
     }
 
@@ -293,30 +171,25 @@ impl Reloader {
         let decision = self
             .machine
             .handle_answer(&answer, &now(snapshot.as_deref()));
-        self.report.send_modify(|report| {
-            report.last_preflight = Some(LastPreflight {
-                answer,
-                at: clock::now(),
-            });
-        });
+        self.board.answered(answer);
         self.carry_out(decision, None);
     }
 
-    fn carry_out(&mut self, decision: Decision, read: Option<&Result<RawMaterial, ReadError>>) {
+    fn carry_out(&mut self, decision: Decision, read: Read<'_>) {
         match decision {
             Decision::Unchanged => {
                 self.asking = None;
-                self.show_disk(Verdict::Active, None, None);
+                self.show_in_step();
                 self.reply(&ReloadOutcome::Unchanged);
             }
             Decision::Settling => {
                 self.asking = None;
-                self.show_disk(Verdict::Settling, None, read);
+                self.board.differs(Verdict::Settling, None, read);
             }
-            Decision::Waiting { refusal: None } => self.show_disk(Verdict::Pending, None, read),
+            Decision::Waiting { refusal: None } => self.board.differs(Verdict::Pending, None, read),
             Decision::Waiting {
                 refusal: Some(refusal),
-            } => self.show_disk(Verdict::Rejected, Some(refusal), read),
+            } => self.board.differs(Verdict::Rejected, Some(refusal), read),
             Decision::Rejected { rejection, fresh } => {
                 if read.is_some() {
                     self.asking = None;
@@ -324,7 +197,7 @@ impl Reloader {
                 self.reject(rejection, fresh, read);
             }
             Decision::Ask(material) => {
-                self.show_disk(Verdict::Pending, None, read);
+                self.board.differs(Verdict::Pending, None, read);
                 self.ask(material);
             }
             Decision::Publish(material) => self.publish(material),
@@ -404,32 +277,19 @@ impl Reloader {
             "rolled back: connections could not come up on the new material"
         );
         self.show_published(&snapshot);
-        self.report
-            .send_modify(|report| report.counts.rollbacks += 1);
         self.reject(rejection, true, None);
     }
 
     fn show_published(&mut self, snapshot: &Snapshot) {
-        let outcome = ReloadOutcome::Published(snapshot.generation());
-        self.report.send_modify(|report| {
-            report.counts.published += 1;
-            report.last_reload = Some(LastReload {
-                outcome: outcome.clone(),
-                at: clock::now(),
-            });
-        });
-        self.show_disk(Verdict::Active, None, None);
-        self.reply(&outcome);
+        let generation = snapshot.generation();
+        self.board
+            .published(generation, snapshot.rolled_back_from().is_some());
+        self.show_in_step();
+        self.reply(&ReloadOutcome::Published(generation));
     }
 
-    fn reject(
-        &mut self,
-        rejection: Rejection,
-        fresh: bool,
-        read: Option<&Result<RawMaterial, ReadError>>,
-    ) {
-        let unreadable = matches!(read, Some(Err(_)));
-        let verdict = if unreadable {
+    fn reject(&mut self, rejection: Rejection, fresh: bool, read: Read<'_>) {
+        let verdict = if matches!(read, Some(Err(_))) {
             Verdict::Unreadable
         } else {
             Verdict::Rejected
@@ -442,50 +302,16 @@ impl Reloader {
                 advice = rejection.reason.advice(),
                 "new material rejected; what was active stays active"
             );
-            let at = clock::now();
-            self.report.send_modify(|report| {
-                *report
-                    .counts
-                    .rejected
-                    .entry(rejection.reason.as_str())
-                    .or_default() += 1;
-                report.last_rejection = Some((rejection.clone(), at));
-                report.last_reload = Some(LastReload {
-                    outcome: ReloadOutcome::Rejected(rejection.clone()),
-                    at,
-                });
-            });
+            self.board.rejected(&rejection);
         }
-        self.show_disk(verdict, Some(rejection.clone()), read);
+        self.board.differs(verdict, Some(rejection.clone()), read);
         self.reply(&ReloadOutcome::Rejected(rejection));
     }
 
-    fn show_disk(
-        &mut self,
-        verdict: Verdict,
-        rejection: Option<Rejection>,
-        read: Option<&Result<RawMaterial, ReadError>>,
-    ) {
-        let active_leaf = || {
-            let active = self.store.active()?;
-            Some(active.material().facts().leaf().clone())
-        };
-        self.report.send_modify(|report| {
-            report.verdict = verdict;
-            report.disk_rejection = rejection;
-            if verdict == Verdict::Active {
-                report.disk_leaf = active_leaf();
-                report.disk_differs_since = None;
-            } else {
-                report.disk_differs_since.get_or_insert_with(clock::now);
-                if let Some(read) = read {
-                    report.disk_leaf = read
-                        .as_ref()
-                        .ok()
-                        .and_then(|raw| material::inspect(raw).chain.into_iter().next());
-                }
-            }
-        });
+    fn show_in_step(&self) {
+        let active = self.store.active();
+        let leaf = active.map(|active| active.material().facts().leaf().clone());
+        self.board.in_step(leaf);
     }
 
     fn reply(&mut self, outcome: &ReloadOutcome) {

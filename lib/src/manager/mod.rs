@@ -1,0 +1,125 @@
+//! The face of the library: wires the layers and owns the tasks. Decides nothing itself.
+
+mod builder;
+mod status;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub use builder::{BuildError, ManagerBuilder};
+pub use status::StatusHandle;
+
+use crate::nats::{
+    self, ConnectSettings, Connection, ConnectionError, IntoServerList, Registry, Shared,
+};
+use crate::reload::ReloadOutcome;
+use crate::report::Status;
+use crate::store::{Generation, Snapshot};
+use crate::tls::{Connector, SerialConfig, ServerNames};
+
+/// Keeps one set of certificate, key and roots fresh, and every connection made through it.
+///
+/// Cheap to clone. The tasks end when the last clone and the last [`Connection`] are dropped.
+#[derive(Clone)]
+pub struct CertificateManager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Shared,
+    registry: Arc<Registry>,
+    status: StatusHandle,
+}
+
+impl CertificateManager {
+    /// A manager's settings, to be filled in.
+    pub fn builder() -> ManagerBuilder {
+        ManagerBuilder::new()
+    }
+
+    /// Connects to NATS with the active material and keeps the connection on it: every later
+    /// generation is asked about at these servers first, then the connection is moved onto it.
+    ///
+    /// # Errors
+    /// [`ConnectionError`]; while no server accepts, the startup policy of `settings` decides
+    /// whether and how long to go on.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn connect(
+        &self,
+        servers: impl IntoServerList,
+        settings: ConnectSettings,
+    ) -> Result<Connection, ConnectionError> {
+        let servers = servers.into_server_list()?;
+        nats::connect(&self.inner.shared, &self.inner.registry, servers, settings).await
+    }
+
+    /// For clients that can take a fresh configuration per connection: a tokio-rustls connector
+    /// whose every connection uses the snapshot that is active when it starts.
+    #[must_use]
+    pub fn connector(&self) -> Connector {
+        Connector::new(Arc::clone(&self.inner.shared.store))
+    }
+
+    /// For *one* client that takes one `rustls::ClientConfig` for life and makes one handshake at
+    /// a time. `names` says which names a server may carry.
+    ///
+    /// # Errors
+    /// When rustls has no protocol version in common with the crypto provider.
+    pub fn serial_client_config(&self, names: ServerNames) -> Result<SerialConfig, rustls::Error> {
+        let shared = &self.inner.shared;
+        SerialConfig::new(Arc::clone(&shared.store), names, shared.versions)
+    }
+
+    /// The active snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let active = self.inner.shared.store.active();
+        #[expect(
+            clippy::expect_used,
+            reason = "build() returns after the first publish, and nothing takes a snapshot back"
+        )]
+        active.expect("a manager has material")
+    }
+
+    /// Tells each new generation; look at [`CertificateManager::snapshot`] after a change.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Generation> {
+        self.inner.shared.store.subscribe()
+    }
+
+    /// Judges the source now, without patience for half-written files and without spread, and
+    /// waits for the outcome, a preflight included.
+    ///
+    /// # Errors
+    /// [`BuildError::Ended`] if the reload task ended; only a panic in a custom source does that.
+    ///
+    /// # Cancel safety
+    /// Once polled the reload goes on even if the future is dropped.
+    pub async fn reload(&self) -> Result<ReloadOutcome, BuildError> {
+        builder::reload(&self.inner.shared.commands).await
+    }
+
+    /// Everything that is known now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.inner.status.status()
+    }
+
+    /// A handle that answers for the probes and the status; it exists before material does.
+    #[must_use]
+    pub fn status_handle(&self) -> StatusHandle {
+        self.inner.status.clone()
+    }
+}
+
+impl fmt::Debug for CertificateManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateManager")
+            .field("active", &self.inner.shared.store.active())
+            .finish_non_exhaustive()
+    }
+}
