@@ -21,6 +21,11 @@ mod trust;
 mod validated_pem;
 mod validity;
 
+#[cfg(test)]
+mod testdata;
+#[cfg(test)]
+mod verdicts;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
