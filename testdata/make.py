@@ -348,7 +348,7 @@ def main():
         "domain": name((DC, "com", IA5), (DC, "acme", IA5), (OU, "Sales"), (CN, "orders")),
         "domain-only": name((DC, "com", IA5), (DC, "acme", IA5)),
         "email": name((CN, "orders"), (EMAIL, "orders@acme.example", IA5)),
-        "unknown": name((CN, "x"), (UID, "u-1"), ("1.2.3.4.5", "é*")),
+        "unknown": name((CN, "x"), (UID, "#u,1 "), ("1.2.3.4.5", "é*")),
         "types": name((O, "Zoë", BMP), (OU, b"Zo\xeb", T61), (CN, "日本 é"), (SERIAL, "12 34", NUMERIC)),
         "empty": name(),
         "empty-value": name((O, ""), (CN, "")),
