@@ -22,6 +22,10 @@ mod validated_pem;
 mod validity;
 
 #[cfg(test)]
+mod never_panics;
+#[cfg(test)]
+mod pki;
+#[cfg(test)]
 mod testdata;
 #[cfg(test)]
 mod verdicts;
