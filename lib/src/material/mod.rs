@@ -133,7 +133,7 @@ impl Material {
             requirements::check_key_length(certificate, policy)?;
         }
         let key = key::find(raw, &blocks)?;
-        chain.check_key(&*key)?;
+        chain.check_key(&*key, key::origin(raw))?;
 
         let mut warnings = BTreeSet::new();
         if !chain.check_path()? {

@@ -1,7 +1,9 @@
 //! The verdict on every kind of input: one table per part, files from `testdata/material`.
 
+use std::time::Duration;
+
 use super::testdata::{good, now, part, with};
-use super::{Material, Policy, Reason, Warning, inspect};
+use super::{Material, Policy, Reason, Usage, Warning, inspect};
 use crate::source::{PartKind, RawKey, RawMaterial};
 
 type Verdict = Result<&'static [Warning], (Reason, PartKind, &'static str)>;
@@ -214,14 +216,16 @@ fn keys() {
         };
         judge(&format!("{key} {culprit}"), &with(file, key), expected);
     }
-    // The mismatch is between two files: both are to look at.
     judge(
-        "stranger.key chain.pem",
+        "stranger.key",
         &with("chain.pem", "stranger.key"),
-        key(KeyMismatch, "ECDSA P-256"),
+        key(
+            KeyMismatch,
+            "chain.pem: certificate 1 (line 1) (ECDSA P-256",
+        ),
     );
     judge(
-        "rsa.key chain.pem",
+        "rsa.key",
         &with("chain.pem", "rsa.key"),
         key(KeyMismatch, "(RSA) does not belong"),
     );
@@ -315,6 +319,36 @@ fn issuer_bundles() {
         raw.issuer = Some(part(file));
         judge(file, &raw, expected);
     }
+}
+
+#[test]
+fn policies() {
+    let reason = |raw: &RawMaterial, policy: Policy| {
+        Material::parse(raw, &policy, now())
+            .map(|_| ())
+            .map_err(|rejection| rejection.reason)
+    };
+    let policy = Policy::default;
+    let server = policy().usage(Usage::Server);
+    assert_eq!(reason(&good(), server.clone()), Err(Reason::WrongUsage));
+    assert_eq!(reason(&with("server-only.pem", "leaf.key"), server), Ok(()));
+    let long = policy().minimum_rsa_bits(2049);
+    assert_eq!(
+        reason(&with("rsa.pem", "rsa.key"), long),
+        Err(Reason::WeakKey)
+    );
+    // What the policy lets through, the crypto provider may still not sign with.
+    let short = policy().minimum_rsa_bits(1024);
+    assert_eq!(
+        reason(&with("rsa1024.pem", "rsa1024.key"), short),
+        Err(Reason::UnsupportedKey)
+    );
+    let exact = policy().clock_skew(Duration::ZERO);
+    assert_eq!(
+        reason(&with("soon.pem", "leaf.key"), exact.clone()),
+        Err(Reason::NotYetValid)
+    );
+    assert_eq!(reason(&good(), exact), Ok(()));
 }
 
 #[test]
