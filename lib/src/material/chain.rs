@@ -18,6 +18,9 @@ use crate::source::{PartKind, RawPart};
 /// Bounds path building. Real chains have two to four certificates.
 const MAXIMUM_CERTIFICATES: usize = 16;
 
+/// Bounds the signatures checked for a bundle full of certificates with one name.
+const MAXIMUM_NAMESAKES: usize = 64;
+
 /// The decoded certificates of the own chain with the line each one begins on; never empty.
 pub(super) fn decode(
     part: &RawPart,
@@ -116,9 +119,9 @@ impl<'a> OwnChain<'a> {
         std::iter::once(&self.leaf).chain(others.map(|other| &other.certificate))
     }
 
-    /// Checks that the key belongs to the first certificate. A signer that does not tell its
-    /// public key is taken at its word.
-    pub(super) fn check_key(&self, key: &dyn SigningKey) -> Result<(), Rejection> {
+    /// Checks that the key, which came from `origin`, belongs to the first certificate. A signer
+    /// that does not tell its public key is taken at its word.
+    pub(super) fn check_key(&self, key: &dyn SigningKey, origin: &str) -> Result<(), Rejection> {
         let Some(public_key) = key.public_key() else {
             return Ok(());
         };
@@ -136,7 +139,7 @@ impl<'a> OwnChain<'a> {
                 PartKind::Key,
                 Reason::KeyMismatch,
                 format!(
-                    "the private key ({}) does not belong to {} ({}) in its subjectPublicKeyInfo",
+                    "{origin}: the private key ({}) does not belong to {} ({}, subjectPublicKeyInfo)",
                     key::algorithm(key),
                     self.leaf,
                     self.leaf.facts.key_algorithm
@@ -191,9 +194,12 @@ impl<'a> OwnChain<'a> {
     ) -> Result<(), Rejection> {
         let leads = self.all().any(|certificate| {
             issuers.iter().any(|issuer| {
-                issued_by(&certificate.x509, &issuer.x509).is_plausible()
-                    || certificate.facts.fingerprint_sha256 == issuer.facts.fingerprint_sha256
-            })
+                certificate.facts.fingerprint_sha256 == issuer.facts.fingerprint_sha256
+            }) || issuers
+                .iter()
+                .filter(|issuer| issuer.facts.subject == certificate.facts.issuer)
+                .take(MAXIMUM_NAMESAKES)
+                .any(|issuer| issued_by(&certificate.x509, &issuer.x509).is_plausible())
         });
         if leads {
             return Ok(());

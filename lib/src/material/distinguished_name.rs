@@ -2,6 +2,8 @@
 //! how OpenSSL or RFC 4514 tools do. Owns the order, the escaping and the three spellings; must
 //! not decide which of them a user is mapped by.
 //!
+//! Measured with nats-server 2.15.1 (Go 1.27). Servers built with an older Go show the attributes
+//! that have no short name as `OID=#` and hexadecimal DER; nobody is mapped by that spelling.
 //! Sources: Go's `crypto/x509` (`parseName`) and `crypto/x509/pkix` (`Name.String`,
 //! `Name.ToRDNSequence`, `RDNSequence.String`); nats-server's `checkClientTLSCertSubject`.
 
@@ -15,12 +17,12 @@ use x509_parser::x509::X509Name;
 const NAMED: [(&str, &str, bool); 9] = [
     ("2.5.4.5", "SERIALNUMBER", true),
     ("2.5.4.3", "CN", true),
-    ("2.5.4.17", "POSTALCODE", false),
-    ("2.5.4.9", "STREET", false),
-    ("2.5.4.8", "ST", false),
-    ("2.5.4.7", "L", false),
     ("2.5.4.11", "OU", false),
     ("2.5.4.10", "O", false),
+    ("2.5.4.17", "POSTALCODE", false),
+    ("2.5.4.9", "STREET", false),
+    ("2.5.4.7", "L", false),
+    ("2.5.4.8", "ST", false),
     ("2.5.4.6", "C", false),
 ];
 const DOMAIN_COMPONENT: &str = "0.9.2342.19200300.100.1.25";
@@ -58,14 +60,17 @@ impl DistinguishedName {
 
     /// `pkix.Name.String()`: how the server shows the subject of a peer's certificate.
     ///
-    /// Fixed order of the well-known attributes whatever the certificate's order, then the others
-    /// backwards as `OID=#` and the hexadecimal DER of the value.
+    /// The well-known attributes in a fixed order, whatever the certificate's order, then the
+    /// others backwards under their object identifiers.
     pub(super) fn to_go_string(&self) -> String {
         let others = self
             .attributes()
             .rev()
             .filter(|attribute| named(&attribute.oid).is_none())
-            .map(|attribute| format!("{}=#{}", attribute.oid, hex(&attribute.go_der())));
+            .map(|attribute| match &attribute.text {
+                Some(text) => format!("{}={}", attribute.oid, escape(text, "")),
+                None => format!("{}=#{}", attribute.oid, hex(&attribute.der)),
+            });
         self.named_attributes()
             .chain(others)
             .collect::<Vec<_>>()
@@ -128,16 +133,18 @@ impl DistinguishedName {
         })
     }
 
-    /// RFC 4514 order and grouping; none if an attribute has no name the server knows.
+    /// RFC 4514 order and grouping; none if an attribute has no name the server knows or an empty
+    /// value, which it cannot parse.
     fn parts(&self) -> Option<Vec<String>> {
         let part = |attribute: &Attribute| {
             let name = named(&attribute.oid)
                 .or_else(|| (attribute.oid == DOMAIN_COMPONENT).then_some("DC"))?;
+            let value = attribute
+                .text
+                .as_deref()
+                .filter(|value| !value.is_empty())?;
             // The server's parser takes a bare `=` for the end of a type.
-            Some(format!(
-                "{name}={}",
-                escape(attribute.text.as_deref()?, "=")
-            ))
+            Some(format!("{name}={}", escape(value, "=")))
         };
         self.relative
             .iter()
@@ -147,25 +154,6 @@ impl DistinguishedName {
                 Some(parts.join("+"))
             })
             .collect()
-    }
-}
-
-impl Attribute {
-    /// Go reads a string and writes it again, as a PrintableString if its alphabet allows and as
-    /// a UTF8String if not, whatever the type in the certificate was.
-    fn go_der(&self) -> Vec<u8> {
-        let Some(text) = &self.text else {
-            return self.der.clone();
-        };
-        let printable = |byte: u8| byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte);
-        let tag = if text.bytes().all(printable) {
-            Tag::PrintableString
-        } else {
-            Tag::Utf8String
-        };
-        Any::from_tag_and_data(tag, text.as_bytes())
-            .to_der_vec()
-            .unwrap_or_default()
     }
 }
 
@@ -225,4 +213,87 @@ pub(super) fn hex(bytes: &[u8]) -> String {
             let _ = write!(text, "{byte:02x}");
             text
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inspect;
+    use super::super::testdata::with;
+
+    /// Subject, then the users; both as measured with nats-server 2.15.1: shown by `/connz?auth=1`,
+    /// accepted with `verify_and_map`.
+    #[test]
+    fn spelled_as_nats_server_does() {
+        let table: [(&str, &str, &[&str]); 14] = [
+            (
+                "order",
+                "SERIALNUMBER=007,CN=orders,OU=Sales,O=Acme,POSTALCODE=2611,STREET=Markt 1,L=Delft,ST=ZH,C=NL",
+                &[
+                    "SERIALNUMBER=007,CN=orders,OU=Sales,O=Acme,POSTALCODE=2611,STREET=Markt 1,L=Delft,ST=ZH,C=NL",
+                ],
+            ),
+            (
+                "special",
+                r#"CN=\ both ends\ ,OU=\#first+OU=not#first,O=a\,b\+c\"d\\e\<f\>g\;h=i"#,
+                &[
+                    r#"CN=\ both ends\ ,OU=not#first,OU=\#first,O=a\,b\+c\"d\\e\<f\>g\;h\=i"#,
+                    r#"CN=\ both ends\ ,OU=\#first+OU=not#first,O=a\,b\+c\"d\\e\<f\>g\;h=i"#,
+                ],
+            ),
+            ("one-space", r"CN=\#,O=\ ", &[r"CN=\#,O=\ "]),
+            (
+                "several-units",
+                "CN=x,OU=one+OU=two",
+                &["CN=x,OU=two,OU=one", "CN=x,OU=one+OU=two"],
+            ),
+            (
+                "multi-valued",
+                "CN=x,OU=one,O=Acme",
+                &["CN=x+OU=one,O=Acme", "CN=x,OU=one,O=Acme"],
+            ),
+            (
+                "two-common-names",
+                "CN=last",
+                &["CN=last,CN=first", "CN=last"],
+            ),
+            (
+                "domain",
+                "CN=orders,OU=Sales,0.9.2342.19200300.100.1.25=acme,0.9.2342.19200300.100.1.25=com",
+                &["CN=orders,OU=Sales,DC=com,DC=acme", "CN=orders,OU=Sales"],
+            ),
+            (
+                "domain-only",
+                "0.9.2342.19200300.100.1.25=acme,0.9.2342.19200300.100.1.25=com",
+                &["DC=com,DC=acme"],
+            ),
+            (
+                "email",
+                "CN=orders,1.2.840.113549.1.9.1=orders@acme.example",
+                &["CN=orders"],
+            ),
+            (
+                "unknown",
+                r"CN=x,1.2.3.4.5=é*,0.9.2342.19200300.100.1.1=\#u\,1\ ",
+                &["CN=x"],
+            ),
+            (
+                "types",
+                "SERIALNUMBER=12 34,CN=日本 é,OU=Zoë,O=Zoë",
+                &["SERIALNUMBER=12 34,CN=日本 é,OU=Zoë,O=Zoë"],
+            ),
+            ("empty", "", &["c@d", "a.example", "urn:b"]),
+            ("empty-value", "O=", &["O="]),
+            (
+                "control",
+                "CN=line\nbreak\tand\x7f",
+                &["CN=line\nbreak\tand\x7f"],
+            ),
+        ];
+        for (name, subject, users) in table {
+            let inspection = inspect(&with(&format!("name-{name}.pem"), ""));
+            let leaf = inspection.chain.first().unwrap();
+            assert_eq!(leaf.subject, subject, "{name}");
+            assert_eq!(leaf.nats_users, users, "{name}");
+        }
+    }
 }

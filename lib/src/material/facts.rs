@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -20,7 +21,7 @@ pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// The digest of `bytes`.
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
@@ -107,6 +108,13 @@ pub struct CertificateFacts {
 }
 
 impl CertificateFacts {
+    /// What a certificate says that may come from anywhere, for example from a handshake; none if
+    /// it is not valid X.509.
+    pub(crate) fn from_der(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        Some(Self::new(&certificate))
+    }
+
     pub(super) fn new(certificate: &X509Certificate<'_>) -> Self {
         let subject = DistinguishedName::new(certificate.subject());
         let names = certificate

@@ -1,10 +1,6 @@
 //! A look at a set that need not be valid, for the person who wonders why it was rejected. Owns
 //! best effort; nothing here may become material.
 
-use rustls_pki_types::CertificateDer;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer as _;
-
 use super::facts::CertificateFacts;
 use super::pem::{Blocks, Label};
 use crate::source::{RawMaterial, RawPart};
@@ -32,10 +28,6 @@ fn readable(part: &RawPart) -> Vec<CertificateFacts> {
     Blocks::new(&part.bytes)
         .flatten()
         .filter(|block| block.label == Label::Certificate)
-        .filter_map(|block| Some(CertificateDer::from(block.decode()?)))
-        .filter_map(|der| {
-            let (_, certificate) = X509Certificate::from_der(&der).ok()?;
-            Some(CertificateFacts::new(&certificate))
-        })
+        .filter_map(|block| CertificateFacts::from_der(&block.decode()?))
         .collect()
 }

@@ -43,6 +43,15 @@ pub(super) fn find(
     }
 }
 
+/// Where the private key came from, for messages.
+pub(super) fn origin(raw: &RawMaterial) -> &str {
+    match &raw.key {
+        RawKey::Pem(part) => &part.origin,
+        RawKey::InCertificate => &raw.certificate.origin,
+        RawKey::Signer(_) => "the signer",
+    }
+}
+
 /// The name of the algorithm a key signs with, for messages.
 pub(super) fn algorithm(key: &dyn SigningKey) -> &'static str {
     match key.algorithm() {

@@ -21,6 +21,15 @@ mod trust;
 mod validated_pem;
 mod validity;
 
+#[cfg(test)]
+mod never_panics;
+#[cfg(test)]
+mod pki;
+#[cfg(test)]
+mod testdata;
+#[cfg(test)]
+mod verdicts;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -124,7 +133,7 @@ impl Material {
             requirements::check_key_length(certificate, policy)?;
         }
         let key = key::find(raw, &blocks)?;
-        chain.check_key(&*key)?;
+        chain.check_key(&*key, key::origin(raw))?;
 
         let mut warnings = BTreeSet::new();
         if !chain.check_path()? {

@@ -214,15 +214,20 @@ fn label(name: &[u8]) -> Option<Label> {
 
 /// Encodings that hold no PEM text at all, recognised to say what to do about it.
 fn foreign_encoding(text: &[u8]) -> Option<&'static str> {
-    match text {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("text in UTF-16; save it as ASCII or UTF-8"),
+    let is_der = match text {
         // An ASN.1 SEQUENCE with a long length: no text starts like this.
-        [0x30, 0x80..=0x84, ..] => Some(
-            "looks like DER or PKCS#12, not PEM; convert it with `openssl x509 -inform der` \
-             (a certificate), `openssl pkey -inform der` (a key) or `openssl pkcs12 -nodes`",
-        ),
-        _ => None,
-    }
+        [0x30, 0x80..=0x84, ..] => true,
+        // One with a short length that is exactly the file: a key on an elliptic curve.
+        [0x30, length, content @ ..] => usize::from(*length) == content.len(),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            return Some("text in UTF-16; save it as ASCII or UTF-8");
+        }
+        _ => false,
+    };
+    is_der.then_some(
+        "looks like DER or PKCS#12, not PEM; convert it with `openssl x509 -inform der` \
+         (a certificate), `openssl pkey -inform der` (a key) or `openssl pkcs12 -nodes`",
+    )
 }
 
 fn contains(line: &[u8], marker: &[u8]) -> bool {

@@ -33,9 +33,10 @@ pub enum Reason {
     Expired,
     /// A certificate of the own chain is not valid yet, beyond the allowed clock skew.
     NotYetValid,
-    /// The leaf's key usage or extended key usage does not allow client authentication.
+    /// The key usage or an extended key usage of the own chain does not allow client
+    /// authentication.
     WrongUsage,
-    /// The leaf's RSA key is shorter than the policy allows.
+    /// An RSA key of the own chain is shorter than the policy allows.
     WeakKey,
     /// A certificate of the own chain is signed with SHA-1 or MD5.
     WeakSignature,
@@ -248,7 +249,7 @@ impl From<ReadError> for Rejection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Warning {
-    /// The new leaf expires before the one it replaces.
+    /// The new chain ends before the one it replaces.
     EarlierExpiry,
     /// The names that NATS maps to a user changed.
     IdentityChanged,

@@ -133,3 +133,83 @@ fn parse_crls(part: &RawPart) -> Result<Vec<List>, Rejection> {
     }
     Ok(lists)
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::KeyPair;
+    use rustls::CertificateError;
+    use rustls::client::danger::ServerCertVerifier as _;
+    use rustls_pki_types::{ServerName, UnixTime};
+
+    use super::super::pki::{DAY, Pki};
+    use super::super::testdata::now;
+    use super::super::{Material, Policy, Warning};
+
+    /// What the verifier says about the server, for a list and a policy.
+    fn verdict(
+        list: Option<(i32, bool)>,
+        lists_of_another_issuer: bool,
+        strict: bool,
+    ) -> (Vec<Warning>, Result<(), rustls::Error>) {
+        let (pki, other) = (Pki::new("Acme"), Pki::new("Other"));
+        let mut raw = pki.client("a", &KeyPair::generate().unwrap(), now() + DAY);
+        raw.crls = list.map(|(days, revoked)| {
+            let end = if days < 0 { now() - DAY } else { now() + DAY };
+            let issuer = if lists_of_another_issuer {
+                &other
+            } else {
+                &pki
+            };
+            issuer.revocation_list(end, revoked)
+        });
+        let policy = Policy::default().crl_strict(strict);
+        let material = Material::parse(&raw, &policy, now()).unwrap();
+        let at = now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let verified = material.server_verifier().verify_server_cert(
+            pki.server().der(),
+            &[],
+            &ServerName::try_from("nats.example").unwrap(),
+            &[],
+            UnixTime::since_unix_epoch(at),
+        );
+        (material.warnings().to_vec(), verified.map(|_| ()))
+    }
+
+    #[test]
+    fn lists_are_enforced_against_the_server() {
+        let revoked = Err(rustls::Error::InvalidCertificate(CertificateError::Revoked));
+        let unknown = CertificateError::UnknownRevocationStatus;
+        let unknown = Err(rustls::Error::InvalidCertificate(unknown));
+        let expired = |error: &rustls::Error| {
+            matches!(
+                error,
+                rustls::Error::InvalidCertificate(
+                    CertificateError::ExpiredRevocationListContext { .. }
+                )
+            )
+        };
+        assert_eq!(verdict(None, false, true), (vec![], Ok(())));
+        for strict in [false, true] {
+            assert_eq!(verdict(Some((1, false)), false, strict), (vec![], Ok(())));
+            assert_eq!(
+                verdict(Some((1, true)), false, strict),
+                (vec![], revoked.clone())
+            );
+        }
+        assert_eq!(verdict(Some((1, false)), true, false), (vec![], Ok(())));
+        assert_eq!(verdict(Some((1, false)), true, true), (vec![], unknown));
+        // An expired list still revokes; only strict asks for a new one.
+        let warning = vec![Warning::ExpiredCrl];
+        assert_eq!(
+            verdict(Some((-1, false)), false, false),
+            (warning.clone(), Ok(()))
+        );
+        assert_eq!(
+            verdict(Some((-1, true)), false, false),
+            (warning.clone(), revoked)
+        );
+        let (warnings, verified) = verdict(Some((-1, false)), false, true);
+        assert_eq!(warnings, warning);
+        assert!(expired(&verified.unwrap_err()));
+    }
+}

@@ -120,3 +120,32 @@ impl fmt::Display for Span {
         write!(f, "{count} {unit}{}", if count == 1 { "" } else { "s" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_said_in_their_largest_unit() {
+        for (seconds, expected) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (119, "1 minute"),
+            (7_200, "2 hours"),
+            (86_400, "1 day"),
+            (400 * 86_400, "400 days"),
+        ] {
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn timestamps_are_rfc_3339() {
+        let at = |seconds| Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(at(253_402_300_799).to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(at(253_402_300_800).to_string(), "a date out of range");
+        let before = Timestamp(SystemTime::UNIX_EPOCH - Duration::from_secs(1));
+        assert_eq!(before.to_string(), "1969-12-31T23:59:59Z");
+    }
+}
