@@ -22,6 +22,7 @@ pub use connect::ConnectionError;
 pub use connection::{Connection, ConnectionReport};
 pub use failure::{Failure, FailureKind};
 pub use lifecycle::{Cause, ConnectionEvent, ConnectionState};
+pub use preflight::preflight;
 pub use servers::{IntoServerList, ServerList, ServerListError};
 pub use settings::ConnectSettings;
 pub use startup::{ServerAttempts, StartupBudget, StartupPolicy};

@@ -17,7 +17,7 @@ use crate::nats::servers;
 use crate::nats::servers::ServerList;
 use crate::nats::settings::ConnectSettings;
 use crate::store::{Candidate, Gate, GateAnswer, GateFuture, Snapshot};
-use crate::tls;
+use crate::tls::{self, TlsVersions};
 
 /// A server that closes at once after the handshake may have sent an alert that a reset ate:
 /// another try usually shows it.
@@ -119,6 +119,30 @@ async fn ask_one(
         }
         FailureKind::Unavailable | FailureKind::PlatformRoots => Said::Inconclusive(detail),
     }
+}
+
+/// Asks every server whether it accepts `material`, outside any manager: what a checker needs. With
+/// the default TLS versions.
+/// Answers in the order of `servers`, each with its `host:port`. All are asked at once, each for
+/// about twice the connect timeout at most.
+///
+/// # Errors
+/// When rustls has no protocol version in common with the crypto provider.
+///
+/// # Cancel safety
+/// Dropping the future closes what was opened.
+pub async fn preflight(
+    material: &Material,
+    servers: &ServerList,
+    settings: &ConnectSettings,
+) -> Result<Vec<(String, Result<(), Failure>)>, rustls::Error> {
+    let base = tls::fixed_config(material, TlsVersions::default())?;
+    let config = tls::with_names(&base, material, settings.names(servers));
+    let questions = servers.addresses().iter().map(async |address| {
+        let answer = probe(settings, servers, address, config.clone()).await;
+        (servers::label(address), answer)
+    });
+    Ok(join_all(questions).await)
 }
 
 /// One NATS handshake up to the PONG with a fixed configuration; the connection is closed again.

@@ -124,6 +124,12 @@ impl ServerList {
         self.credentials.as_ref()
     }
 
+    /// Whether the URLs hold user information.
+    #[must_use]
+    pub fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
     /// The hosts of the URLs: what a server's certificate must name.
     pub(crate) fn names(&self) -> ServerNames {
         ServerNames::Configured(self.names.clone())
