@@ -1,1 +1,42 @@
-fn main() {}
+//! `nats-mtls-agent`: the library's logic for services that are not written in Rust or cannot be
+//! changed. Raw arguments, then a checked configuration, then a command; no logic of its own that
+//! a Rust service would also want.
+
+mod args;
+mod check;
+mod config;
+mod http;
+mod logging;
+mod outcome;
+mod run;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use outcome::Outcome;
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => dispatch(&cli.command).into(),
+        Err(error) => {
+            // Nobody is left to tell if standard error is closed.
+            error.print().ok();
+            let asked_for_help = error.exit_code() == 0;
+            if asked_for_help {
+                Outcome::Done.into()
+            } else {
+                Outcome::WrongUsage.into()
+            }
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> Outcome {
+    match command {
+        Command::Run(args) => run::command(args),
+        Command::Check(args) => check::command(args),
+    }
+}

@@ -1,0 +1,212 @@
+//! From raw arguments to a checked configuration: after this nothing can be missing, malformed or
+//! contradictory. Every error names the flag and shows how it is written.
+//!
+//! Reads secret files, because a secret that cannot be read is wrong usage. Must not read
+//! certificates or open sockets.
+
+mod upstream;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nats_mtls::material::IdentityChange;
+use nats_mtls::{Files, Policy, StartupBudget, StartupPolicy};
+
+use crate::args::{
+    CheckArgs, IdentityChangeArg, MaterialArgs, RunArgs, StartupArg, StartupArgs, Switch,
+};
+
+pub(crate) use upstream::Upstream;
+
+/// What `run` needs.
+#[derive(Debug)]
+pub(crate) struct RunConfig {
+    pub(crate) files: Files,
+    pub(crate) policy: Policy,
+    /// None: watch only.
+    pub(crate) upstream: Option<Upstream>,
+    pub(crate) poll_interval: Duration,
+    pub(crate) settle: Duration,
+    pub(crate) spread: Duration,
+    pub(crate) preflight: bool,
+    pub(crate) startup: Startup,
+    /// None: no HTTP.
+    pub(crate) http: Option<SocketAddr>,
+    pub(crate) drain_timeout: Duration,
+}
+
+/// How long the start may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Startup {
+    pub(crate) policy: StartupPolicy,
+    /// What the budget is, or would be, computed from.
+    pub(crate) budget: StartupBudget,
+}
+
+/// What `check` needs.
+#[derive(Debug)]
+pub(crate) struct CheckConfig {
+    pub(crate) files: Files,
+    /// The same files, for the picture: word and path.
+    pub(crate) paths: Vec<(&'static str, PathBuf)>,
+    pub(crate) policy: Policy,
+    pub(crate) upstream: Option<Upstream>,
+    pub(crate) min_validity: Option<Duration>,
+    pub(crate) json: bool,
+}
+
+/// Wrong usage: which flag, what is wrong with it, how it is written. Holds no secret.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag}: {problem}\n\n  for example: {example}")]
+pub(crate) struct ConfigError {
+    pub(crate) flag: &'static str,
+    pub(crate) problem: String,
+    pub(crate) example: &'static str,
+}
+
+impl ConfigError {
+    fn new(flag: &'static str, problem: impl Into<String>, example: &'static str) -> Self {
+        Self {
+            flag,
+            problem: problem.into(),
+            example,
+        }
+    }
+}
+
+const EXAMPLE_SET: &str = "--cert tls.crt --key tls.key --ca ca.crt";
+
+impl RunConfig {
+    pub(crate) fn new(args: &RunArgs) -> Result<Self, ConfigError> {
+        let rotation = &args.rotation;
+        let upstream = Upstream::new(&args.connection, &args.authentication)?;
+        let ping_interval =
+            values::positive_duration("--ping-interval", &args.process.ping_interval)?;
+        let identity = match rotation.identity_change {
+            IdentityChangeArg::Allow => IdentityChange::Allow,
+            IdentityChangeArg::Warn => IdentityChange::Warn,
+            IdentityChangeArg::Refuse => IdentityChange::Refuse,
+        };
+        Ok(Self {
+            files: files(&args.material)?,
+            policy: policy(&args.material)?.identity_change(identity),
+            startup: Startup::new(&args.startup, upstream.as_ref())?,
+            upstream: upstream.map(|upstream| upstream.ping_interval(ping_interval)),
+            poll_interval: values::positive_duration("--poll-interval", &rotation.poll_interval)?,
+            settle: values::duration("--settle", &rotation.settle)?,
+            spread: values::duration("--spread", &rotation.spread)?,
+            preflight: rotation.preflight == Switch::On,
+            http: values::http_address(&args.process.http)?,
+            drain_timeout: values::duration("--drain-timeout", &args.process.drain_timeout)?,
+        })
+    }
+}
+
+impl CheckConfig {
+    pub(crate) fn new(args: &CheckArgs) -> Result<Self, ConfigError> {
+        let material = &args.material;
+        let parts = [
+            ("certificate", &material.cert),
+            ("key", &material.key),
+            ("ca", &material.ca),
+            ("crl", &material.crl),
+            ("issuer", &material.issuer),
+        ];
+        let min_validity = args.verdict.min_validity.as_deref();
+        Ok(Self {
+            files: files(material)?,
+            paths: parts
+                .into_iter()
+                .filter_map(|(word, path)| Some((word, path.clone()?)))
+                .collect(),
+            policy: policy(material)?,
+            upstream: Upstream::new(&args.connection, &args.authentication)?,
+            min_validity: min_validity
+                .map(|text| values::duration("--min-validity", text))
+                .transpose()?,
+            json: args.verdict.json,
+        })
+    }
+}
+
+impl Startup {
+    fn new(args: &StartupArgs, upstream: Option<&Upstream>) -> Result<Self, ConfigError> {
+        let margin = values::duration("--startup-margin", &args.startup_margin)?;
+        let budget = StartupBudget {
+            connect_timeout: upstream.map_or(Duration::ZERO, Upstream::connect_timeout),
+            servers: upstream.map_or(0, Upstream::server_count),
+            passes: args.startup_passes,
+            margin,
+        };
+        let given = args.startup_budget.as_deref();
+        let given = given
+            .map(|text| values::positive_duration("--startup-budget", text))
+            .transpose()?;
+        let policy = match (args.startup, given) {
+            (StartupArg::Retry, given) => {
+                StartupPolicy::RetryFor(given.unwrap_or_else(|| budget.total()))
+            }
+            (_, Some(_)) => {
+                return Err(ConfigError::new(
+                    "--startup-budget (NATS_MTLS_STARTUP_BUDGET)",
+                    "only `--startup retry` spends a budget",
+                    "--startup retry --startup-budget 2m",
+                ));
+            }
+            (StartupArg::FailFast, None) => StartupPolicy::FailFast,
+            (StartupArg::Forever, None) => StartupPolicy::RetryForever,
+        };
+        Ok(Self { policy, budget })
+    }
+}
+
+fn files(args: &MaterialArgs) -> Result<Files, ConfigError> {
+    let Some(certificate) = &args.cert else {
+        let problem = match args.key {
+            Some(_) => "missing, but a key is given: a key is of no use without its certificate",
+            None => "missing: say which certificate to look after",
+        };
+        return Err(ConfigError::new(
+            "--cert (NATS_TLS_CERT)",
+            problem,
+            EXAMPLE_SET,
+        ));
+    };
+    let Some(roots) = &args.ca else {
+        return Err(ConfigError::new(
+            "--ca (NATS_TLS_CA)",
+            "missing: say which CA the server is checked against; the platform's roots are never used",
+            EXAMPLE_SET,
+        ));
+    };
+    if args.crl_strict && args.crl.is_none() {
+        return Err(ConfigError::new(
+            "--crl-strict (NATS_MTLS_CRL_STRICT)",
+            "needs revocation lists, else no server would be acceptable",
+            "--crl crl.pem --crl-strict",
+        ));
+    }
+    let mut files = match &args.key {
+        Some(key) => Files::new(certificate, key, roots),
+        None => Files::combined(certificate, roots),
+    };
+    if let Some(crl) = &args.crl {
+        files = files.crls(crl);
+    }
+    if let Some(issuer) = &args.issuer {
+        files = files.issuer(issuer);
+    }
+    Ok(files)
+}
+
+fn policy(args: &MaterialArgs) -> Result<Policy, ConfigError> {
+    let skew = values::duration("--clock-skew", &args.clock_skew)?;
+    Ok(Policy::default()
+        .clock_skew(skew)
+        .crl_strict(args.crl_strict))
+}
+
+#[cfg(test)]
+mod tests;

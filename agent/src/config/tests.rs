@@ -1,0 +1,130 @@
+//! Command lines that make sense, and the flag that is named when they do not.
+
+use clap::Parser as _;
+
+use super::*;
+use crate::args::{Cli, Command};
+
+const SET: [&str; 6] = ["--cert", "c", "--key", "k", "--ca", "a"];
+
+fn run(arguments: &[&str]) -> Result<RunConfig, ConfigError> {
+    let all = ["agent", "run"].iter().chain(arguments);
+    match Cli::try_parse_from(all).unwrap().command {
+        Command::Run(args) => RunConfig::new(&args),
+        Command::Check(_) => unreachable!("run was asked for"),
+    }
+}
+
+fn run_set(arguments: &[&str]) -> Result<RunConfig, ConfigError> {
+    run(&[&SET, arguments].concat())
+}
+
+#[test]
+fn defaults_are_those_of_the_documentation() {
+    let config = run_set(&["--server", "tls://a:4222,tls://b:4222"]).unwrap();
+    assert_eq!(config.files, Files::new("c", "k", "a"));
+    assert_eq!(config.poll_interval, Duration::from_secs(10));
+    assert_eq!(config.settle, Duration::from_secs(10));
+    assert_eq!(config.spread, Duration::from_secs(1));
+    assert_eq!(config.drain_timeout, Duration::from_secs(2));
+    assert_eq!(config.http, Some("127.0.0.1:9464".parse().unwrap()));
+    assert_eq!(config.startup.policy, StartupPolicy::RetryForever);
+    assert_eq!(config.startup.budget.total(), Duration::from_secs(45));
+    assert!(config.preflight);
+}
+
+#[test]
+fn a_budget_is_computed_or_given() {
+    let policy = |more: &[&str]| run_set(&[&["--startup", "retry"], more].concat());
+    let three = "a,b,c";
+    let computed = policy(&["--server", three, "--connect-timeout", "10s"]).unwrap();
+    let seconds = |seconds| StartupPolicy::RetryFor(Duration::from_secs(seconds));
+    assert_eq!(computed.startup.policy, seconds(105));
+    let given = policy(&["--startup-budget", "2m"]).unwrap();
+    assert_eq!(given.startup.policy, seconds(120));
+    let fail_fast = run_set(&["--startup", "fail-fast"]).unwrap();
+    assert_eq!(fail_fast.startup.policy, StartupPolicy::FailFast);
+}
+
+#[test]
+fn wrong_usage_names_the_flag() {
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&[], "--cert", "missing"),
+        (&["--key", "k", "--ca", "a"], "--cert", "key is given"),
+        (&["--cert", "c", "--key", "k"], "--ca", "never used"),
+    ];
+    for (arguments, flag, problem) in cases {
+        let error = run(arguments).unwrap_err();
+        assert!(error.flag.starts_with(flag), "{arguments:?}: {error}");
+        assert!(error.problem.contains(problem), "{arguments:?}: {error}");
+    }
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&["--crl-strict"], "--crl-strict", "revocation lists"),
+        (&["--server", ","], "--server", "no server given"),
+        (&["--server", "ws://a"], "--server", "WebSocket"),
+        (&["--server", "http://a"], "--server", "not a NATS URL"),
+        (&["--server", "tls://a:0x"], "--server", "not a NATS URL"),
+        (
+            &["--server", "a", "--tls-name", "b c"],
+            "--tls-name",
+            "neither",
+        ),
+        (&["--tls-name", "b"], "--tls-name", "without --server"),
+        (&["--tls-first"], "--tls-first", "without --server"),
+        (
+            &["--server", "a", "--user", "u"],
+            "--user",
+            "--password-file",
+        ),
+        (
+            &["--server", "a", "--password-file", "p"],
+            "--password-file",
+            "--user",
+        ),
+        (
+            &["--server", "a", "--creds", "/nowhere/c"],
+            "--creds",
+            "/nowhere/c",
+        ),
+        (
+            &["--server", "a", "--creds", "c", "--token-file", "t"],
+            "authentication",
+            "--creds and --token-file",
+        ),
+        (
+            &["--server", "a", "--component", " "],
+            "--component",
+            "empty",
+        ),
+        (&["--poll-interval", "0s"], "--poll-interval", "zero"),
+        (&["--settle", "soon"], "--settle", "not a duration"),
+        (&["--http", "localhost"], "--http", "`off`"),
+        (&["--startup-budget", "1m"], "--startup-budget", "retry"),
+    ];
+    for (arguments, flag, problem) in cases {
+        let error = run_set(arguments).unwrap_err();
+        assert!(error.flag.starts_with(flag), "{arguments:?}: {error}");
+        assert!(error.problem.contains(problem), "{arguments:?}: {error}");
+        assert!(error.to_string().contains("for example: "));
+    }
+}
+
+#[test]
+fn secrets_are_read_and_never_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("password");
+    std::fs::write(&path, "s3cret\n").unwrap();
+    let path = path.to_str().unwrap();
+    let flags = ["--user", "orders", "--password-file", path];
+    let config = run_set(&[&["--server", "tls://a"], &flags[..]].concat()).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+
+    let url = "tls://orders:s3cret@a";
+    let config = run_set(&["--server", url]).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let error = run_set(&[&["--server", url], &flags[..]].concat()).unwrap_err();
+    assert!(error.problem.contains("given twice"), "{error}");
+    assert!(!format!("{error} {error:?}").contains("s3cret"));
+    let error = run_set(&["--server", "tls://orders:s3cret@a:b"]).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("s3cret"));
+}

@@ -1,0 +1,117 @@
+//! What is answered: the library's status and health, as HTTP.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use nats_mtls::StatusHandle;
+use nats_mtls::report::{Health, Liveness, NotReady, Status};
+
+const PATHS: &str = "not found; there are /livez /readyz /startupz /status\n";
+
+pub(super) fn router(status: StatusHandle) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/startupz", get(startupz))
+        .route("/status", get(show_status))
+        .fallback(async || (StatusCode::NOT_FOUND, PATHS))
+        .with_state(status)
+}
+
+async fn show_status(State(status): State<StatusHandle>) -> Response {
+    ([(CACHE_CONTROL, "no-store")], Json(status.status())).into_response()
+}
+
+async fn livez(State(status): State<StatusHandle>) -> Response {
+    let liveness = status.health().liveness;
+    match liveness {
+        Liveness::Alive => line(StatusCode::OK, "alive"),
+        dead => unavailable(dead.as_str(), liveness_words(dead)),
+    }
+}
+
+async fn readyz(State(status): State<StatusHandle>) -> Response {
+    match status.health().not_ready {
+        None => line(StatusCode::OK, "ready"),
+        Some(reason) => unavailable(reason.as_str(), &why_not_ready(reason, &status.status())),
+    }
+}
+
+async fn startupz(State(status): State<StatusHandle>) -> Response {
+    match status.health() {
+        Health { started: true, .. } => line(StatusCode::OK, "started"),
+        Health {
+            not_ready: Some(reason),
+            ..
+        } => unavailable(reason.as_str(), &why_not_ready(reason, &status.status())),
+        // Health counts as started from the moment it is ready.
+        Health {
+            not_ready: None, ..
+        } => line(StatusCode::OK, "started"),
+    }
+}
+
+fn unavailable(reason: &str, words: &str) -> Response {
+    line(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &format!("{reason}: {words}"),
+    )
+}
+
+/// One line, whatever the text holds: it may quote a server or a file name.
+fn line(code: StatusCode, text: &str) -> Response {
+    let mut text: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    text.push('\n');
+    (code, [(CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+fn liveness_words(liveness: Liveness) -> &'static str {
+    match liveness {
+        Liveness::ReloadEnded => "the task that reads the files ended; only a restart helps",
+        Liveness::ReloadStalled => {
+            "the task that reads the files is stuck, perhaps on a file system that hangs"
+        }
+        Liveness::ConnectionClosed => {
+            "the NATS connection is closed for good; only a restart helps"
+        }
+        _ => "see /status",
+    }
+}
+
+fn why_not_ready(reason: NotReady, status: &Status) -> String {
+    let last_error = || {
+        let errors = status.connections.iter().filter_map(|connection| {
+            let error = connection.last_error.as_deref()?;
+            Some(format!("{}: {error}", connection.name))
+        });
+        errors.collect::<Vec<_>>().join("; ")
+    };
+    let or = |text: String, otherwise: &str| {
+        if text.is_empty() {
+            otherwise.to_owned()
+        } else {
+            text
+        }
+    };
+    match reason {
+        NotReady::NoMaterial => {
+            let disk = &status.disk;
+            match (disk.reason, &disk.detail) {
+                (Some(reason), Some(detail)) => format!("{reason}: {detail}"),
+                _ => "the files were not judged yet".to_owned(),
+            }
+        }
+        NotReady::Connecting => or(last_error(), "no connection to NATS yet"),
+        NotReady::Disconnected => or(last_error(), "the connection to NATS is down"),
+        NotReady::Expired => "the active certificate has expired and no valid one is there".into(),
+        NotReady::Draining => "the process is ending".into(),
+        NotReady::Closed => "the NATS connection is closed for good".into(),
+        _ => "see /status".into(),
+    }
+}

@@ -1,0 +1,138 @@
+//! The read-only HTTP face: probes and status. HTTP/1, one request per connection.
+//!
+//! A hostile or slow client costs a bounded amount of memory and time: the head of a request has a
+//! size and a time limit, a connection has a life span, and there is a cap on connections.
+//! `axum::serve` has none of these, so hyper's connection is driven here.
+
+mod answers;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nats_mtls::StatusHandle;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+/// Bounds on what one client may cost.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// From accept to the end of the request's head.
+    head: Duration,
+    /// From accept to the end of the answer.
+    connection: Duration,
+    /// Of the request's head, in bytes; hyper's smallest.
+    head_bytes: usize,
+    headers: usize,
+    connections: usize,
+}
+
+const LIMITS: Limits = Limits {
+    head: Duration::from_secs(5),
+    connection: Duration::from_secs(10),
+    head_bytes: 8 * 1024,
+    headers: 64,
+    connections: 64,
+};
+
+/// After an accept that failed for want of file descriptors: the next would fail at once, too.
+const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
+
+/// The address cannot be served on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve HTTP on {address}: {cause}. {}", advice(.cause))]
+pub(crate) struct BindError {
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => {
+            "Something else listens there: choose another port with --http, or --http off"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "Ports below 1024 need privileges: choose another port with --http"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "No interface of this machine has that address: choose another with --http"
+        }
+        _ => "Choose another address with --http, or --http off",
+    }
+}
+
+/// A bound listener, not yet serving.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listener: TcpListener,
+    limits: Limits,
+}
+
+impl Server {
+    pub(crate) async fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|cause| BindError { address, cause })?;
+        Ok(Self {
+            listener,
+            limits: LIMITS,
+        })
+    }
+
+    /// Where it listens; differs from what was asked for if that was port 0.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until the future is dropped.
+    pub(crate) async fn serve(self, status: StatusHandle) -> Infallible {
+        let router = answers::router(status);
+        let connections = Arc::new(Semaphore::new(self.limits.connections));
+        loop {
+            // Beyond the cap clients wait in the kernel's backlog; each slot is free again soon.
+            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+                std::future::pending().await
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(converse(stream, router.clone(), self.limits, permit));
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept an HTTP connection");
+                    sleep(AFTER_FAILED_ACCEPT).await;
+                }
+            }
+        }
+    }
+}
+
+async fn converse(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+    _permit: OwnedSemaphorePermit,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(limits.head_bytes)
+        .max_headers(limits.headers)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(limits.connection, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "HTTP client"),
+        Err(_) => debug!("HTTP client took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
