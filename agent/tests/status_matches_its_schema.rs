@@ -1,0 +1,156 @@
+//! The JSON Schema that lies in the repository, against real status documents of the library in
+//! the states it goes through, and against wrong ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use jsonschema::Validator;
+use nats_mtls::material::{Reason, Warning};
+use nats_mtls::{CertificateManager, ConnectSettings, Files, StartupPolicy, StatusHandle};
+use serde_json::{Value, json};
+use support::{Set, free_address};
+
+fn schema() -> Value {
+    serde_json::from_str(include_str!("../status.schema.json")).unwrap()
+}
+
+fn validator() -> Validator {
+    jsonschema::draft202012::new(&schema()).unwrap()
+}
+
+fn document(status: &StatusHandle) -> Value {
+    serde_json::to_value(status.status()).unwrap()
+}
+
+fn assert_valid(document: &Value) {
+    let validator = validator();
+    let errors: Vec<_> = validator
+        .iter_errors(document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{document:#}");
+}
+
+fn files(set: &Set) -> Files {
+    Files::new(set.path("tls.crt"), set.path("tls.key"), set.path("ca.crt"))
+}
+
+/// From before the start to draining: each state of one process.
+#[tokio::test]
+async fn every_state_of_a_process_matches() {
+    let set = Set::new();
+    let builder = CertificateManager::builder()
+        .files(files(&set))
+        .spread(Duration::ZERO)
+        .expect_connection();
+    let status = builder.status_handle();
+    let unborn = document(&status);
+    assert_eq!(unborn["reason"], "no_material");
+    assert_valid(&unborn);
+
+    let manager = builder.build().await.unwrap();
+    let active = document(&status);
+    assert_eq!(active["active"]["leaf"]["sans"], json!(["DNS:orders"]));
+    assert_eq!(active["disk"]["verdict"], "active");
+    assert_valid(&active);
+
+    set.issue("invoices", 3000);
+    manager.reload().await.unwrap();
+    let renewed = document(&status);
+    assert_eq!(renewed["generation"], 2);
+    assert_eq!(
+        renewed["warnings"],
+        json!(["identity_changed", "key_changed"])
+    );
+    assert_eq!(renewed["last_preflight"]["result"], "not_asked");
+    assert_valid(&renewed);
+
+    fs::write(set.path("tls.key"), "").unwrap();
+    manager.reload().await.unwrap();
+    let rejected = document(&status);
+    assert_eq!(rejected["last_reload"]["result"], "rejected");
+    assert_eq!(rejected["last_rejection"]["part"], "key");
+    assert_valid(&rejected);
+
+    let connecting = tokio::spawn({
+        let manager = manager.clone();
+        let settings = ConnectSettings::new().startup(StartupPolicy::RetryForever);
+        let server = format!("tls://{}", free_address());
+        async move { manager.connect(server, settings).await.map(|_| ()) }
+    });
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let mut trying = document(&status);
+    while trying["connections"][0]["last_error"].is_null() {
+        assert!(std::time::Instant::now() < deadline, "{trying:#}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        trying = document(&status);
+    }
+    assert_eq!(trying["reason"], "connecting");
+    assert_valid(&trying);
+    connecting.abort();
+
+    status.set_draining();
+    let draining = document(&status);
+    assert_eq!(draining["reason"], "draining");
+    assert_valid(&draining);
+}
+
+#[tokio::test]
+async fn wrong_documents_fail() {
+    let set = Set::new();
+    let manager = CertificateManager::builder().files(files(&set));
+    let manager = manager.build().await.unwrap();
+    let good = document(&manager.status_handle());
+    assert_valid(&good);
+    let changes: [(&str, Value); 9] = [
+        ("/schema_version", json!(2)),
+        ("/generation", json!(-1)),
+        ("/ready", json!("yes")),
+        ("/reason", json!("tired")),
+        ("/warnings", json!(["unheard_of"])),
+        ("/disk/verdict", json!("fine")),
+        ("/last_reload/at", json!("yesterday")),
+        ("/active/leaf/fingerprint_sha256", json!("AB:CD")),
+        ("/watcher/mode", json!("kqueue")),
+    ];
+    for (path, value) in changes {
+        let mut wrong = good.clone();
+        *wrong.pointer_mut(path).unwrap() = value;
+        assert!(!validator().is_valid(&wrong), "{path}");
+    }
+    for key in good.as_object().unwrap().keys() {
+        let mut wrong = good.clone();
+        wrong.as_object_mut().unwrap().remove(key);
+        assert!(!validator().is_valid(&wrong), "{key} is missing");
+    }
+    let mut more = good;
+    more["added_later"] = json!(true);
+    assert_valid(&more);
+}
+
+/// A name the library knows and the schema does not would break whoever validates.
+#[test]
+fn every_reason_and_warning_is_in_the_schema() {
+    let schema = schema();
+    let names = |definition: &str| schema["$defs"][definition]["enum"].clone();
+    let reasons: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(names("rejection_reason"), json!(reasons));
+    let warnings = [
+        Warning::EarlierExpiry,
+        Warning::IdentityChanged,
+        Warning::KeyChanged,
+        Warning::IntermediateOrder,
+        Warning::ExpiredRoot,
+        Warning::ExpiredCrl,
+        Warning::PinnedMount,
+        Warning::LocalClock,
+    ];
+    assert_eq!(names("warning"), json!(warnings.map(Warning::as_str)));
+}
