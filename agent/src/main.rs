@@ -10,6 +10,7 @@ mod logging;
 mod outcome;
 mod run;
 mod signals;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -20,18 +21,10 @@ use outcome::Outcome;
 
 fn main() -> ExitCode {
     match Cli::try_parse() {
-        Ok(cli) => dispatch(&cli.command).into(),
-        Err(error) => {
-            // Nobody is left to tell if standard error is closed.
-            error.print().ok();
-            let asked_for_help = error.exit_code() == 0;
-            if asked_for_help {
-                Outcome::Done.into()
-            } else {
-                Outcome::WrongUsage.into()
-            }
-        }
+        Ok(cli) => dispatch(&cli.command),
+        Err(error) => usage::explain(&error),
     }
+    .into()
 }
 
 fn dispatch(command: &Command) -> Outcome {

@@ -49,16 +49,17 @@ impl From<Outcome> for ExitCode {
 }
 
 /// Nobody is left to tell if standard error is closed.
-fn say(text: &dyn Display) {
+pub(crate) fn say(text: &dyn Display) {
     writeln!(io::stderr(), "{text}").ok();
 }
 
 /// Drives a command on one thread: what there is to do is little, and a second thread would cost
-/// memory for nothing. Few blocking threads, for files and DNS.
+/// memory for nothing. Blocking threads, for files and DNS, come and
+/// go.
 pub(crate) fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(8)
+        .max_blocking_threads(16)
         .build();
     match runtime {
         Ok(runtime) => {

@@ -111,8 +111,8 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
         closed = closed(connection.as_ref()) => return Err(closed),
         name = end.next() => name,
     };
+    info!(limit = ?config.drain_timeout, "{name}: a second signal ends at once");
     status.set_draining();
-    info!(limit = ?config.drain_timeout, "{name}: draining; a second signal ends at once");
     if let Some(connection) = connection {
         tokio::select! {
             () = connection.drain(config.drain_timeout) => {}
@@ -137,13 +137,14 @@ fn announce(startup: &Startup, upstream: Option<&Upstream>, preflight: bool) {
         _ => total,
     };
     info!(
+        version = env!("CARGO_PKG_VERSION"),
         policy,
         budget = ?effective,
         computed = %format_args!(
-            "{:?} x {} servers x {} passes + {:?} = {total:?}",
+            "{:?} x {} server(s) x {} pass(es) + {:?} = {total:?}",
             budget.connect_timeout, budget.servers, budget.passes, budget.margin,
         ),
-        "startup"
+        "starting"
     );
     match upstream {
         None => warn!(

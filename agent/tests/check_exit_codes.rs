@@ -114,12 +114,14 @@ fn wrong_usage_is_exit_code_two() {
         &["--cert", "c", "--ca", "a", "--min-validity", "soon"],
         &["--cert", "c", "--ca", "a", "--log-level", "loud"],
         &["--no-such-flag"],
+        &["tls://orders:s3cret@a"],
     ];
     for arguments in cases {
         let (code, stdout, stderr) = output(agent("check").args(*arguments));
         assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
         assert_eq!(stdout, "", "{arguments:?}");
         assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
+        assert!(!stderr.contains("s3cret"), "{stderr}");
     }
 }
 

@@ -124,5 +124,5 @@ fn the_log_is_json_if_asked_for() {
             "{line}"
         );
     }
-    assert!(log.contains("startup"), "{log}");
+    assert!(log.contains("starting"), "{log}");
 }

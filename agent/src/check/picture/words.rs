@@ -102,9 +102,9 @@ pub(in crate::check) const fn advice(verdict: Verdict) -> Option<&'static str> {
         Verdict::Accepted => None,
         Verdict::Refused(reason) => Some(reason.advice()),
         Verdict::TooShort => Some("Renew the certificate, or its issuer if that ends first."),
-        Verdict::NotReachable => {
-            Some("Check host, port, DNS and network policy, and that the server runs.")
-        }
+        Verdict::NotReachable => Some(
+            "Check host, port, DNS and network policy, that the server runs, and whether it wants --tls-first.",
+        ),
         Verdict::NotAsked => Some("Mend what this machine lacks, as named above, and ask again."),
     }
 }
