@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use nats_mtls::StatusHandle;
-use nats_mtls::report::{Health, Liveness, NotReady, Status};
+use nats_mtls::report::{Liveness, NotReady, Status};
 
 const PATHS: &str = "not found; there are /livez /readyz /startupz /status\n";
 
@@ -41,16 +41,12 @@ async fn readyz(State(status): State<StatusHandle>) -> Response {
 }
 
 async fn startupz(State(status): State<StatusHandle>) -> Response {
-    match status.health() {
-        Health { started: true, .. } => line(StatusCode::OK, "started"),
-        Health {
-            not_ready: Some(reason),
-            ..
-        } => unavailable(reason.as_str(), &why_not_ready(reason, &status.status())),
-        // Health counts as started from the moment it is ready.
-        Health {
-            not_ready: None, ..
-        } => line(StatusCode::OK, "started"),
+    let health = status.health();
+    match health.not_ready {
+        Some(reason) if !health.started => {
+            unavailable(reason.as_str(), &why_not_ready(reason, &status.status()))
+        }
+        _ => line(StatusCode::OK, "started"),
     }
 }
 

@@ -1,15 +1,17 @@
 //! The read-only HTTP face: probes and status. HTTP/1, one request per connection.
 //!
 //! A hostile or slow client costs a bounded amount of memory and time: the head of a request has a
-//! size and a time limit, a connection has a life span, and there is a cap on connections.
+//! size and a time limit, a connection has a life span, and there is a cap on connections. Beyond
+//! the cap the oldest one has to go: a crowd of slow clients must not keep a probe waiting, because
+//! an orchestrator would restart us for it.
 //! `axum::serve` has none of these, so hyper's connection is driven here.
 
 mod answers;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nats_mtls::StatusHandle;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -95,15 +97,13 @@ impl Server {
     /// Answers until the future is dropped.
     pub(crate) async fn serve(self, status: StatusHandle) -> Infallible {
         let router = answers::router(status);
-        let connections = Arc::new(Semaphore::new(self.limits.connections));
+        let mut connections = VecDeque::new();
         loop {
-            // Beyond the cap clients wait in the kernel's backlog; each slot is free again soon.
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-                std::future::pending().await
-            };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    tokio::spawn(converse(stream, router.clone(), self.limits, permit));
+                    make_room(&mut connections, self.limits.connections);
+                    let connection = converse(stream, router.clone(), self.limits);
+                    connections.push_back(tokio::spawn(connection));
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept an HTTP connection");
@@ -114,12 +114,18 @@ impl Server {
     }
 }
 
-async fn converse(
-    stream: TcpStream,
-    router: Router,
-    limits: Limits,
-    _permit: OwnedSemaphorePermit,
-) {
+/// Forgets what has ended; if that is not enough, ends the oldest.
+fn make_room(connections: &mut VecDeque<JoinHandle<()>>, limit: usize) {
+    connections.retain(|connection| !connection.is_finished());
+    if connections.len() >= limit
+        && let Some(oldest) = connections.pop_front()
+    {
+        debug!("too many HTTP clients: closing the oldest");
+        oldest.abort();
+    }
+}
+
+async fn converse(stream: TcpStream, router: Router, limits: Limits) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
