@@ -169,11 +169,7 @@ async fn a_key_that_does_not_fit_changes_nothing() -> Result<()> {
             s.files.write(Part::Key, &both)
         })
         .await?;
-    let other_algorithm = expected("key_mismatch", CERTIFICATE, "(Ed25519) does not belong");
-    let other_algorithm = Expected {
-        part: "key",
-        ..other_algorithm
-    };
+    let other_algorithm = expected("key_mismatch", KEY, "(Ed25519) does not belong");
     service
         .last_good_stays(other_algorithm, |s| {
             let other = s.authority.issue(&leaf().algorithm(&rcgen::PKCS_ED25519));
