@@ -64,8 +64,8 @@ async fn is_refused(
             .await?
             .context("connected")?;
         let status = service.manager.status();
-        // Asked again in between, it is pending for a moment.
-        ensure!(matches!(status.disk.verdict, "rejected" | "pending"));
+        // Also while it is asked about again.
+        ensure!(status.disk.verdict == "rejected" && status.disk.reason == Some(reason));
         Ok(seen.cid == before.cid
             && seen.fingerprint() == before.fingerprint()
             && service.connection.report().connects == connects
