@@ -7,6 +7,7 @@
 //! | [`server`] | a real nats-server with mutual TLS, on loopback, killed on drop |
 //! | [`connz`] | what that server says about its clients: the oracle |
 //! | [`service`] | what a Rust service does with the library |
+//! | [`file_service`] | the same over ordinary files, and the check that the last good set stays |
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
@@ -18,6 +19,7 @@
 
 pub mod agent;
 pub mod connz;
+pub mod file_service;
 pub mod files;
 pub mod http;
 pub mod logs;

@@ -85,7 +85,10 @@ impl Ask {
         match self.state {
             State::Due(due) if due <= now => {
                 self.state = State::UnderWay;
-                Decision::Ask(Arc::clone(&self.material))
+                Decision::Ask {
+                    material: Arc::clone(&self.material),
+                    refusal: self.refusal.clone(),
+                }
             }
             _ => self.waiting(),
         }

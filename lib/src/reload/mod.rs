@@ -59,10 +59,20 @@ pub(crate) enum Decision {
     Waiting { refusal: Option<Rejection> },
     /// Not accepted. `fresh` is true the first time this set is rejected for this reason.
     Rejected { rejection: Rejection, fresh: bool },
-    /// Ask the gate about this candidate.
-    Ask(Arc<Material>),
+    /// Ask the gate about this candidate. `refusal` as above.
+    Ask {
+        material: Arc<Material>,
+        refusal: Option<Rejection>,
+    },
     /// Publish this candidate now.
     Publish(Arc<Material>),
+}
+
+/// What became of a set that was taken back.
+pub(crate) struct Quarantined {
+    pub(crate) rejection: Rejection,
+    /// Whether the files still hold it.
+    pub(crate) on_disk: bool,
 }
 
 enum Disk {
@@ -167,16 +177,20 @@ impl Reload {
         self.disk = Disk::Settled;
     }
 
-    /// Connections could not come up on `material`; something older was published instead.
+    /// Connections could not come up on `material`, which was active; something older is now. The
+    /// set goes into quarantine. If the files hold another one by now, that one keeps its turn.
     pub(crate) fn handle_rolled_back(
         &mut self,
         material: Arc<Material>,
         detail: &str,
         now: Instant,
-    ) -> Rejection {
+    ) -> Quarantined {
         let (rejection, wait) = self.quarantine.put(material.digest(), detail);
-        self.disk = Disk::Candidate(Ask::quarantined(material, rejection.clone(), now + wait));
-        rejection
+        let on_disk = matches!(self.disk, Disk::Settled);
+        if on_disk {
+            self.disk = Disk::Candidate(Ask::quarantined(material, rejection.clone(), now + wait));
+        }
+        Quarantined { rejection, on_disk }
     }
 
     /// Ask again now: somebody new can answer.

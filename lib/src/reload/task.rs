@@ -186,18 +186,15 @@ impl Reloader {
                 self.asking = None;
                 self.board.differs(Verdict::Settling, None, read);
             }
-            Decision::Waiting { refusal: None } => self.board.differs(Verdict::Pending, None, read),
-            Decision::Waiting {
-                refusal: Some(refusal),
-            } => self.board.differs(Verdict::Rejected, Some(refusal), read),
+            Decision::Waiting { refusal } => self.show_on_trial(refusal, read),
             Decision::Rejected { rejection, fresh } => {
                 if read.is_some() {
                     self.asking = None;
                 }
                 self.reject(rejection, fresh, read);
             }
-            Decision::Ask(material) => {
-                self.board.differs(Verdict::Pending, None, read);
+            Decision::Ask { material, refusal } => {
+                self.show_on_trial(refusal, read);
                 self.ask(material);
             }
             Decision::Publish(material) => self.publish(material),
@@ -264,7 +261,7 @@ impl Reloader {
             return;
         };
         let failed = Arc::clone(active.material());
-        let rejection = self
+        let quarantined = self
             .machine
             .handle_rolled_back(failed, detail, now(None).instant);
         let snapshot = self.store.publish(
@@ -276,14 +273,18 @@ impl Reloader {
             failed_generation = %generation, generation = %snapshot.generation(), detail,
             "rolled back: connections could not come up on the new material"
         );
-        self.show_published(&snapshot);
-        self.reject(rejection, true, None);
+        // The files are not in step with this one, so the leaf they hold stays shown.
+        self.board.published(snapshot.generation(), true);
+        if quarantined.on_disk {
+            self.reject(quarantined.rejection, true, None);
+        } else {
+            self.board.rejected(&quarantined.rejection);
+        }
     }
 
     fn show_published(&mut self, snapshot: &Snapshot) {
         let generation = snapshot.generation();
-        self.board
-            .published(generation, snapshot.rolled_back_from().is_some());
+        self.board.published(generation, false);
         self.show_in_step();
         self.reply(&ReloadOutcome::Published(generation));
     }
@@ -306,6 +307,15 @@ impl Reloader {
         }
         self.board.differs(verdict, Some(rejection.clone()), read);
         self.reply(&ReloadOutcome::Rejected(rejection));
+    }
+
+    /// What a server refused stays refused, also while it is asked about again.
+    fn show_on_trial(&self, refusal: Option<Rejection>, read: Read<'_>) {
+        let verdict = match refusal {
+            None => Verdict::Pending,
+            Some(_) => Verdict::Rejected,
+        };
+        self.board.differs(verdict, refusal, read);
     }
 
     fn show_in_step(&self) {

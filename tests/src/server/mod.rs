@@ -31,6 +31,8 @@ const CONFIG: &str = "nats.conf";
 pub struct NatsServer {
     settings: ServerSettings,
     ports: Ports,
+    /// What its configuration says; none if it chose them itself. A reload must not change that.
+    configured_ports: Option<Ports>,
     // Before the directory, so that the process has ended when its files go away.
     process: Process,
     directory: TempDir,
@@ -65,6 +67,7 @@ impl NatsServer {
         Ok(Self {
             settings,
             ports,
+            configured_ports: None,
             process,
             directory,
             cluster,
@@ -138,7 +141,7 @@ impl NatsServer {
         write_config(
             path,
             &self.settings,
-            Some(self.ports),
+            self.configured_ports,
             self.cluster.as_ref(),
         )
     }
@@ -196,6 +199,7 @@ impl NatsServer {
         )
         .await?;
         ensure!(ports == self.ports, "restarted on other ports");
+        self.configured_ports = Some(ports);
         self.process = process;
         Ok(())
     }
