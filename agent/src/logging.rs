@@ -34,12 +34,13 @@ fn colours_wanted() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A bare level means our own words at that level, with async-nats kept to its warnings: it logs
-/// each attempt, and what we say about it is more precise.
+/// A bare level means our own words at that level, and warnings of everybody else: async-nats logs
+/// each attempt, and notify each event, which feeds itself if the log lies beside the certificates.
 fn filter(text: &str) -> Result<Targets, ConfigError> {
-    let is_level = !text.contains(['=', ',']);
-    let text = if is_level && text != "off" && text != "error" {
-        format!("{text},async_nats=warn")
+    let is_talkative = matches!(text.to_lowercase().as_str(), "info" | "debug" | "trace");
+    let text = if is_talkative {
+        // A prefix: library and agent.
+        format!("warn,nats_mtls={text}")
     } else {
         text.to_owned()
     };
@@ -67,9 +68,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_level_keeps_async_nats_quiet() {
+    fn a_bare_level_keeps_others_quiet() {
         let filter = filter("debug").unwrap();
         assert!(filter.would_enable("nats_mtls::reload", &Level::DEBUG));
+        assert!(filter.would_enable("nats_mtls_agent::run", &Level::DEBUG));
+        assert!(!filter.would_enable("notify::inotify", &Level::INFO));
         assert!(!filter.would_enable("async_nats::connector", &Level::INFO));
         assert!(filter.would_enable("async_nats::connector", &Level::WARN));
     }

@@ -14,8 +14,8 @@ pub(crate) struct LogArgs {
         default_value = "text"
     )]
     pub(crate) log_format: LogFormat,
-    /// A level (off, error, warn, info, debug, trace) or a filter such as
-    /// `info,nats_mtls=debug` [default: info; warn for check]
+    /// A level (off, error, warn, info, debug, trace) for our own words, or a filter such as
+    /// `info,async_nats=debug` for everybody's [default: info; warn for check]
     #[arg(
         long,
         env = "NATS_MTLS_LOG_LEVEL",
