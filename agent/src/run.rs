@@ -4,13 +4,12 @@
 use std::convert::Infallible;
 use std::io;
 
-use nats_mtls::nats::{ConnectionError, ConnectionState, FailureKind};
+use nats_mtls::nats::{ConnectionError, FailureKind};
 use nats_mtls::{
-    BuildError, CertificateManager, Connection, ConnectionEvent, ManagerBuilder, ReloadOutcome,
-    StartupPolicy, StatusHandle,
+    BuildError, CertificateManager, Connection, ManagerBuilder, ReloadOutcome, StartupPolicy,
+    StatusHandle,
 };
 use tokio::signal::unix::Signal;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -108,7 +107,7 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
         }
     };
     let name = tokio::select! {
-        closed = closed(connection.as_ref()) => return Err(closed),
+        () = closed(connection.as_ref()) => return Err(RunError::Closed),
         name = end.next() => name,
     };
     info!(limit = ?config.drain_timeout, "{name}: a second signal ends at once");
@@ -181,20 +180,10 @@ async fn start(
 }
 
 /// Resolves when the connection is over for good; never without one.
-async fn closed(connection: Option<&Connection>) -> RunError {
-    let Some(connection) = connection else {
-        return std::future::pending().await;
-    };
-    let mut events = connection.events();
-    // It may have closed before anybody listened.
-    if connection.report().state == ConnectionState::Closed {
-        return RunError::Closed;
-    }
-    loop {
-        match events.recv().await {
-            Ok(ConnectionEvent::Closed) | Err(RecvError::Closed) => return RunError::Closed,
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-        }
+async fn closed(connection: Option<&Connection>) {
+    match connection {
+        Some(connection) => connection.closed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -71,6 +71,14 @@ impl StatusShared {
         }
         not_ready
     }
+
+    /// Whether it was ready once, also at a moment when nobody asked.
+    fn has_started(&self, connections: &[ConnectionReport]) -> bool {
+        let expected = self.expects_connection.load(Ordering::Relaxed);
+        let connected = connections.iter().all(|report| report.connects > 0);
+        self.was_ready.load(Ordering::Relaxed)
+            || (self.store.active().is_some() && connected && !(expected && connections.is_empty()))
+    }
 }
 
 impl StatusHandle {
@@ -123,7 +131,7 @@ impl StatusHandle {
             }
         };
         Health {
-            started: self.shared.was_ready.load(Ordering::Relaxed),
+            started: self.shared.has_started(&connections),
             not_ready,
             liveness,
         }
@@ -135,7 +143,7 @@ impl StatusHandle {
         self.shared.draining.store(true, Ordering::Relaxed);
     }
 
-    /// As [`CertificateManager::reload`], also while the manager still waits for material.
+    /// As [`CertificateManager::reload`](crate::manager::CertificateManager::reload), also while the manager still waits for material.
     ///
     /// # Errors
     /// [`BuildError::Ended`] before the start and after the end.

@@ -162,10 +162,10 @@ impl Reason {
                 "Issue the certificate with the same names, or allow the change with the identity policy."
             }
             Self::ServerRefused => {
-                "Check which CA and which users the server accepts; the candidate stays on trial and is asked again."
+                "Check which CA and which users the server accepts; a running agent asks again by itself."
             }
             Self::ServerUntrusted => {
-                "Keep the root the server's certificate needs in the CA file until the server is renewed too."
+                "Keep every root that the server's certificate needs in the CA file, and name the server as its certificate does."
             }
             Self::RolledBack => {
                 "Check the server's log; the set is used again as soon as a preflight accepts it."

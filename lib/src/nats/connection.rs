@@ -123,6 +123,20 @@ impl Connection {
         end.is_ok_and(|report| reached(&report))
     }
 
+    /// Waits until the connection is over for good. It never ends because a server is down: then
+    /// the client goes on trying.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is held.
+    pub async fn closed(&self) {
+        let mut report = self.report.clone();
+        // A driver that is gone has closed it.
+        report
+            .wait_for(|report| report.state == ConnectionState::Closed)
+            .await
+            .ok();
+    }
+
     /// Finishes what is buffered, unsubscribes everything and closes the connection. Returns when
     /// it is closed, or after `limit`.
     ///

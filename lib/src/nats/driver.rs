@@ -191,7 +191,7 @@ impl Driver {
         let server = self
             .client
             .try_server_info()
-            .map(|info| format!("{}:{}", info.host, info.port));
+            .map(|info| self.registration.servers.label_of(&info.host, info.port));
         self.registration.update(|report| {
             report.server = server;
             report.connects = connects;

@@ -135,6 +135,16 @@ impl ServerList {
         ServerNames::Configured(self.names.clone())
     }
 
+    /// The name people know a server by that calls itself `host` and `port`: the configured one if
+    /// the port tells which it is, because INFO often says 0.0.0.0.
+    pub(crate) fn label_of(&self, host: &str, port: u16) -> String {
+        let mut same_port = self.servers.iter().filter(|server| server.port() == port);
+        match (same_port.next(), same_port.next(), self.servers.as_slice()) {
+            (Some(server), None, _) | (None, None, [server]) => label(server),
+            _ => format!("{host}:{port}"),
+        }
+    }
+
     /// How many servers there are; at least one.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a list is never empty")]
@@ -226,6 +236,15 @@ mod tests {
             assert!(!format!("{address:?}").contains("s3cret"));
         }
         assert!(!format!("{list:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_server_is_called_by_its_configured_name() {
+        let list = ServerList::parse(["tls://a:1,tls://b:2,tls://c:2"]).unwrap();
+        assert_eq!(list.label_of("0.0.0.0", 1), "a:1");
+        assert_eq!(list.label_of("10.0.0.7", 2), "10.0.0.7:2");
+        let one = ServerList::parse(["tls://nats:4222"]).unwrap();
+        assert_eq!(one.label_of("0.0.0.0", 14222), "nats:4222");
     }
 
     #[test]
