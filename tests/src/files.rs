@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Result;
 use tempfile::TempDir;
@@ -117,6 +118,14 @@ impl KubernetesVolume {
     /// # Errors
     /// When the files cannot be written.
     pub fn update(&mut self, contents: &Contents) -> Result<()> {
+        self.replace(contents).map(|_| ())
+    }
+
+    /// As [`Self::update`]; returns the moment just before the `rename(2)` that makes it so.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn replace(&mut self, contents: &Contents) -> Result<Instant> {
         self.revision += 1;
         let root = self.directory.path();
         let data = root.join("..data");
@@ -128,11 +137,12 @@ impl KubernetesVolume {
         }
         let temporary = root.join("..data_tmp");
         symlink(&new, &temporary)?;
+        let renamed = Instant::now();
         fs::rename(&temporary, &data)?;
         if let Some(old) = old {
             fs::remove_dir_all(root.join(old))?;
         }
-        Ok(())
+        Ok(renamed)
     }
 }
 

@@ -12,12 +12,14 @@
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
 //! | [`wait`] | waiting for a condition, with a deadline instead of a sleep |
+//! | [`bench`] | what the benchmarks share: samples, and the rows of the table |
 //!
 //! Tests live in `tests/tests/`, one file per promise. The harness panics where only the harness
 //! itself can be wrong (a certificate that rcgen cannot make) and returns `anyhow` errors where
 //! the system under test may be.
 
 pub mod agent;
+pub mod bench;
 pub mod connz;
 pub mod file_service;
 pub mod files;
