@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use nats_mtls::{ConnectSettings, ReloadOutcome, TlsVersions};
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
 use nats_mtls_tests::pki::{Authority, Identity, LeafSpec};
-use nats_mtls_tests::server::{NatsServer, ServerSettings};
+use nats_mtls_tests::server::{HandshakeFirst, NatsServer, ServerSettings};
 use nats_mtls_tests::service::{self, NAME, Service};
 use nats_mtls_tests::wait::{PATIENCE, eventually, throughout};
 
@@ -174,6 +174,39 @@ async fn never_for_an_outage() -> Result<()> {
     })
     .await?;
     service.server.restart().await?;
+    service
+        .server
+        .sees(NAME, service.identity.fingerprint(), PATIENCE)
+        .await?;
+    ensure!(service.generation() == 2);
+    Ok(())
+}
+
+/// A server that swallows every handshake with the new set says nothing about the set.
+#[tokio::test]
+async fn never_for_handshakes_without_an_answer() -> Result<()> {
+    let mut service = Service::start_with(
+        |server| server.handshake_first(HandshakeFirst::Always),
+        |manager| manager.preflight(false),
+        |settings| {
+            settings
+                .tls_first(true)
+                .connect_timeout(Duration::from_millis(200))
+        },
+    )
+    .await?;
+    service.server.freeze().await?;
+    service.renew()?;
+    eventually(PATIENCE, "tried with the new set, in vain", || async {
+        Ok(service.connection.report().last_error.map(|_| ()))
+    })
+    .await?;
+    throughout(WINDOW, "not taken back", || async {
+        let status = service.manager.status();
+        Ok(status.generation == 2 && status.last_rejection.is_none())
+    })
+    .await?;
+    service.server.thaw()?;
     service
         .server
         .sees(NAME, service.identity.fingerprint(), PATIENCE)
