@@ -114,7 +114,9 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
     status.set_draining();
     if let Some(connection) = connection {
         tokio::select! {
-            () = connection.drain(config.drain_timeout) => {}
+            closed = connection.drain(config.drain_timeout) => if !closed {
+                warn!(limit = ?config.drain_timeout, "not drained in time: given up");
+            },
             name = end.next() => return Err(RunError::Impatient(name)),
         }
     }

@@ -16,6 +16,9 @@ use crate::store::Generation;
 use crate::tls::TlsVersions;
 
 const COMMAND_CAPACITY: usize = 64;
+const SHORTEST_POLL: Duration = Duration::from_millis(10);
+const LONGEST_POLL: Duration = Duration::from_secs(60 * 60);
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// For the one judgement after the startup budget is spent.
 const LAST_JUDGEMENT: Duration = Duration::from_secs(1);
 
@@ -92,22 +95,25 @@ impl ManagerBuilder {
         self
     }
 
-    /// Between two reads when no change is noticed; the backstop of the watcher. Default 10 s.
+    /// Between two reads when no change is noticed; the backstop of the watcher. Default 10 s;
+    /// held between 10 ms and an hour.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.timing.poll_interval = interval.max(Duration::from_millis(10));
+        self.timing.poll_interval = interval.clamp(SHORTEST_POLL, LONGEST_POLL);
         self
     }
 
-    /// How long a set may look half-written before it is called rejected. Default 10 s.
+    /// How long a set may look half-written before it is called rejected. Default 10 s; a day at
+    /// most.
     pub fn settle(mut self, settle: Duration) -> Self {
-        self.timing.settle = settle;
+        self.timing.settle = settle.min(LONGEST_WAIT);
         self
     }
 
     /// The longest random delay between a valid change and its preflight, so that a fleet does not
-    /// move as one. Default 1 s.
+    /// move as one. Default 1 s; a day at most, and never past half the time that the active
+    /// certificate has left.
     pub fn spread(mut self, spread: Duration) -> Self {
-        self.timing.spread = spread;
+        self.timing.spread = spread.min(LONGEST_WAIT);
         self
     }
 

@@ -64,8 +64,12 @@ pub(crate) enum Request {
     Drain,
 }
 
-/// A managed NATS connection. Dropping it ends the management (no more moves, no more gate
-/// questions); clients that were cloned from it stay usable until they are dropped too.
+/// A managed NATS connection. Keep it as long as the client is used.
+///
+/// Dropping it ends the management, not the client: clones of the client go on, but nobody asks
+/// their servers before a publish, moves them, rolls back for them or shows them in the status.
+/// They still present what is active when they happen to reconnect; once the manager is gone too,
+/// that never changes again. Use [`Connection::drain`] to end both.
 #[derive(Debug)]
 pub struct Connection {
     client: async_nats::Client,
@@ -150,22 +154,18 @@ impl Connection {
             .ok();
     }
 
-    /// Finishes what is buffered, unsubscribes everything and closes the connection. Returns when
-    /// it is closed, or after `limit`.
+    /// Finishes what is buffered, unsubscribes everything and closes the connection, for every
+    /// clone of its client. Tells whether that was done within `limit`. If not, because the server
+    /// does not answer or is down, the connection is given up: it is never dialled again.
     ///
     /// # Cancel safety
     /// Once polled the drain goes on even if the future is dropped.
-    pub async fn drain(self, limit: Duration) {
+    pub async fn drain(self, limit: Duration) -> bool {
         let mut report = self.report.clone();
         // A driver that ended has nothing left to drain.
         self.requests.send(Request::Drain).await.ok();
         let closed = report.wait_for(|report| report.state == ConnectionState::Closed);
-        tokio::time::timeout(limit, closed).await.ok();
-    }
-
-    /// Ends the management now and lets go of the client. Other clones keep the connection open.
-    pub fn close(self) {
-        drop(self);
+        tokio::time::timeout(limit, closed).await.is_ok()
     }
 }
 

@@ -189,20 +189,12 @@ impl Driver {
         let arrival = up.and_then(|(connects, wire)| {
             self.refusals.forget();
             let arrival = Arrival::of(&self.client, &self.registration, connects, &wire)?;
+            self.shared.store.confirm(&wire.snapshot);
             self.greet(&arrival, &wire, now);
             Some(arrival)
         });
-        let is_new = arrival.is_some();
         let failed = self.wires.failed_attempts();
         self.story.tell(&self.registration, failed, arrival, now);
-        if let Some(common) = self
-            .registration
-            .registry()
-            .common_generation()
-            .filter(|_| is_new)
-        {
-            self.shared.store.confirm(common);
-        }
     }
 
     fn greet(&self, arrival: &Arrival, wire: &Wire, now: Instant) {
@@ -294,9 +286,8 @@ impl Driver {
 
     /// Turns are a courtesy; the old certificate's expiry is a deadline.
     fn longest_turn(&self) -> Duration {
-        let confirmed = self.shared.store.confirmed();
-        let remaining = confirmed.map(|snapshot| {
-            let not_after = snapshot.material().not_after();
+        let remaining = self.serial.wire().map(|wire| {
+            let not_after = wire.snapshot.material().not_after();
             not_after.duration_since(clock::now()).unwrap_or_default()
         });
         remaining.map_or(LONGEST_TURN, |remaining| LONGEST_TURN.min(remaining / 2))
@@ -306,7 +297,10 @@ impl Driver {
         match event {
             Event::LameDuckMode => {
                 self.story.handle_lame_duck();
-                if self.registration.servers.len() > 1 {
+                let discovered = self.client.try_server_info();
+                let others = discovered.map_or(0, |info| info.connect_urls.len());
+                // A lone server would only be dialled again.
+                if self.registration.servers.len().max(others) > 1 {
                     self.rotation.handle_lame_duck();
                 }
             }
@@ -329,21 +323,23 @@ impl Driver {
     }
 
     fn see_pass(&mut self, pass: &Pass) {
-        let Some((server, failure)) = pass.failures.last() else {
-            return;
-        };
         let component = &self.registration.settings.component;
-        warn!(component, server, cause = %failure, "reconnect attempt failed");
-        self.registration
-            .update(|report| report.last_error = Some(format!("{server}: {failure}")));
+        for (server, failure) in &pass.failures {
+            warn!(component, server, cause = %failure, "reconnect attempt failed");
+        }
+        let configured = pass.of_configured(&self.registration.servers);
+        let told = configured.failures.first().or(pass.failures.last());
+        if let Some((server, failure)) = told {
+            self.registration
+                .update(|report| report.last_error = Some(format!("{server}: {failure}")));
+        }
         let generation = *self.generation.borrow();
-        let tried = self
-            .serial
-            .last_handshake()
-            .map(|handshake| handshake.generation);
-        if tried != Some(generation) {
+        // What once worked here is not the material's fault now.
+        let worked_before = self.registration.look(|report| report.generation) == Some(generation);
+        let tried = self.serial.last_handshake().map(|last| last.generation);
+        if worked_before || tried != Some(generation) {
             self.refusals.forget();
-        } else if let Some((server, failure)) = self.refusals.count(pass) {
+        } else if let Some((server, failure)) = self.refusals.count(&configured) {
             let detail = format!("{server}: {failure}");
             let reason = match failure.kind {
                 FailureKind::Authorization => RollbackReason::Auth,
@@ -360,6 +356,7 @@ impl Driver {
     }
 
     fn drain(&mut self) {
+        self.wires.over.store(true, Ordering::Relaxed);
         self.story.handle_draining();
         let client = self.client.clone();
         self.pulse = Some(Box::pin(async move { client.drain().await.is_ok() }));

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::nats::failure::Failure;
-use crate::nats::servers;
+use crate::nats::servers::{self, ServerList};
 
 /// Passes in a row that were refused before the material is blamed: one may be a fluke.
 const REFUSED_PASSES: u32 = 2;
@@ -26,6 +26,26 @@ pub(crate) struct Refusals {
 pub(crate) struct Pass {
     /// Server and failure, for each server that failed since the last call.
     pub(crate) failures: Vec<(String, Failure)>,
+}
+
+impl Pass {
+    /// The same without servers that only INFO named: no gate asked them, so what they refuse
+    /// says nothing about the material.
+    pub(crate) fn of_configured(&self, servers: &ServerList) -> Self {
+        let configured = |label: &str| {
+            servers
+                .addresses()
+                .iter()
+                .any(|it| servers::label(it) == label)
+        };
+        let failures = self.failures.iter();
+        Self {
+            failures: failures
+                .filter(|(label, _)| configured(label))
+                .cloned()
+                .collect(),
+        }
+    }
 }
 
 impl Passes {
@@ -51,13 +71,15 @@ impl Passes {
 }
 
 impl Refusals {
-    /// Counts a pass made with the active generation; says what was refused once that is certain.
+    /// Counts a pass over the configured servers, made with the active generation; says what was
+    /// refused once that is certain. A pass in which any of them was merely unavailable is an
+    /// outage: the one that would accept may be the one that is down.
     pub(crate) fn count(&mut self, pass: &Pass) -> Option<(String, Failure)> {
-        let Some(refusal) = pass
+        let refused = pass
             .failures
             .iter()
-            .find(|(_, failure)| failure.kind.is_refusal())
-        else {
+            .all(|(_, failure)| failure.kind.is_refusal());
+        let Some(refusal) = pass.failures.first().filter(|_| refused) else {
             self.in_a_row = 0;
             return None;
         };
@@ -124,5 +146,35 @@ mod tests {
         assert!(refusals.count(&refused).is_some());
         refusals.forget();
         assert_eq!(refusals.count(&refused), None);
+    }
+
+    #[test]
+    fn a_pass_with_an_outage_or_over_discovered_servers_alone_blames_nobody() {
+        let failed = |name: &str, message: &str| (name.to_owned(), Failure::from_message(message));
+        let refused = failed("b:4222", EXPIRED.unwrap());
+        let mixed = Pass {
+            failures: vec![
+                failed("a:4222", "IO error: connection refused"),
+                refused.clone(),
+            ],
+        };
+        let mut refusals = Refusals::default();
+        for _ in 0..5 {
+            assert_eq!(refusals.count(&mixed), None);
+        }
+        let servers = ServerList::parse(["tls://a"]).unwrap();
+        let discovered = Pass {
+            failures: vec![refused],
+        }
+        .of_configured(&servers);
+        assert_eq!(
+            discovered,
+            Pass {
+                failures: Vec::new()
+            }
+        );
+        for _ in 0..5 {
+            assert_eq!(refusals.count(&discovered), None);
+        }
     }
 }

@@ -2,16 +2,21 @@
 //! caller's own authentication, up to the PONG. In TLS 1.3 a refusal arrives only with the first
 //! read, so nothing is believed before that.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::ServerAddr;
 use futures_util::future::join_all;
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tracing::debug;
 
+use crate::backoff::Backoff;
 use crate::material::{Material, Reason, Rejection};
 use crate::nats::failure::{self, Failure, FailureKind};
+use crate::nats::lifecycle::ConnectionState;
 use crate::nats::registry::{Registered, Registry};
 use crate::nats::servers;
 use crate::nats::servers::ServerList;
@@ -22,6 +27,9 @@ use crate::tls::{self, TlsVersions};
 /// A server that closes at once after the handshake may have sent an alert that a reset ate:
 /// another try usually shows it.
 const TRIES_WHEN_CUT_OFF: u32 = 3;
+const BETWEEN_TRIES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+/// Handshakes under way at once: a rotation is no reason to storm a server.
+const QUESTIONS_AT_ONCE: usize = 8;
 
 /// Asks every configured server of every registered connection.
 pub(crate) struct Preflight {
@@ -47,12 +55,21 @@ impl Preflight {
                 why: "preflight is switched off",
             };
         }
-        let registered = self.registry.all();
-        let questions = registered.iter().flat_map(|entry| {
-            let addresses = entry.servers.addresses().iter();
-            addresses.map(|address| ask_one(entry, address, candidate, active))
-        });
-        judge(join_all(questions).await)
+        let groups = Group::of(&self.registry.all());
+        let slots = Semaphore::new(QUESTIONS_AT_ONCE);
+        let mut questions = Vec::new();
+        for (number, group) in groups.iter().enumerate() {
+            for address in group.entry.servers.addresses() {
+                let (slots, entry) = (&slots, &group.entry);
+                questions.push(async move {
+                    // Never closed, so there is always a slot in the end.
+                    let _slot = slots.acquire().await.ok();
+                    (number, ask_one(entry, address, candidate, active).await)
+                });
+            }
+        }
+        let answers = join_all(questions).await;
+        judge(&groups, answers)
     }
 }
 
@@ -62,25 +79,54 @@ impl Gate for Preflight {
     }
 }
 
-/// Any refusal rejects; otherwise one acceptance is enough; otherwise ask again later.
-fn judge(answers: Vec<Said>) -> GateAnswer {
-    if answers.is_empty() {
+/// Connections that would ask the same servers the same question: one asks for all.
+struct Group {
+    entry: Arc<Registered>,
+    /// Whether any of them is up, and would be moved.
+    is_live: bool,
+}
+
+impl Group {
+    fn of(registered: &[Arc<Registered>]) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for entry in registered {
+            let is_live = entry.look(|report| report.state == ConnectionState::Connected);
+            match groups.iter_mut().find(|group| group.entry.asks_like(entry)) {
+                Some(group) => group.is_live |= is_live,
+                None => groups.push(Self {
+                    entry: Arc::clone(entry),
+                    is_live,
+                }),
+            }
+        }
+        groups
+    }
+}
+
+/// Any refusal rejects. Every live connection needs an acceptance from one of its own servers:
+/// another cluster's yes says nothing about them. Servers that do not answer are ignored beyond
+/// that if anybody accepts; otherwise they are asked again later.
+fn judge(groups: &[Group], answers: Vec<(usize, Said)>) -> GateAnswer {
+    if groups.is_empty() {
         return GateAnswer::NotAsked {
             why: "no server is registered",
         };
     }
-    let mut accepted = false;
+    let mut accepted = BTreeSet::new();
     let mut inconclusive = Vec::new();
-    for said in answers {
+    for (number, said) in answers {
         match said {
             Said::Refused(reason, detail) => {
                 return GateAnswer::Refused(Rejection::by_server(reason, detail));
             }
-            Said::Accepted => accepted = true,
+            Said::Accepted => {
+                accepted.insert(number);
+            }
             Said::Inconclusive(detail) => inconclusive.push(detail),
         }
     }
-    if accepted {
+    let mut live = groups.iter().enumerate().filter(|(_, group)| group.is_live);
+    if !accepted.is_empty() && live.all(|(number, _)| accepted.contains(&number)) {
         GateAnswer::Accepted
     } else {
         GateAnswer::Pending {
@@ -159,7 +205,9 @@ async fn probe(
             .options(servers, tls.clone())
             .map_err(|error| Failure::unavailable(error.to_string()))?
             .name(format!("{} preflight", settings.component))
-            .ignore_discovered_servers();
+            .ignore_discovered_servers()
+            // Should the server close it before we do, nobody is to dial again.
+            .max_reconnects(1);
         // The client's own limit leaves out DNS.
         let limit = settings
             .connect_timeout
@@ -168,7 +216,9 @@ async fn probe(
         match tokio::time::timeout(limit, options.connect(address)).await {
             Err(_) => return Err(Failure::unavailable("no answer in time")),
             Ok(Ok(_client)) => return Ok(()),
-            Ok(Err(error)) if failure::is_cut_off(&error) && tries < TRIES_WHEN_CUT_OFF => {}
+            Ok(Err(error)) if failure::is_cut_off(&error) && tries < TRIES_WHEN_CUT_OFF => {
+                sleep(BETWEEN_TRIES.wait(tries)).await;
+            }
             Ok(Err(error)) => return Err(Failure::from_connect_error(&error)),
         }
     }
@@ -178,22 +228,81 @@ async fn probe(
 mod tests {
     use super::*;
 
+    fn refused() -> Said {
+        Said::Refused(Reason::ServerRefused, "a: unknown ca".into())
+    }
+
+    fn unreachable() -> Said {
+        Said::Inconclusive("b: connection refused".into())
+    }
+
+    /// As many connections with servers of their own, live or not.
+    fn judge_for<const N: usize>(live: [bool; N], answers: Vec<(usize, Said)>) -> GateAnswer {
+        let registry = Arc::new(Registry::default());
+        let registrations: Vec<_> = (0..N)
+            .map(|number| {
+                let servers = ServerList::parse([format!("tls://server{number}")]).unwrap();
+                let settings = ConnectSettings::new().component(format!("{number}"));
+                registry.register(servers, settings).unwrap()
+            })
+            .collect();
+        for (registration, live) in registrations.iter().zip(live) {
+            if live {
+                registration.update(|report| report.state = ConnectionState::Connected);
+            }
+        }
+        judge(&Group::of(&registry.all()), answers)
+    }
+
     #[test]
-    fn any_refusal_rejects_and_one_acceptance_is_enough() {
-        let refused = || Said::Refused(Reason::ServerRefused, "a: unknown ca".into());
-        let unreachable = || Said::Inconclusive("b: connection refused".into());
+    fn any_refusal_rejects_and_one_acceptance_is_enough_for_a_connection() {
         assert_eq!(
-            judge(vec![Said::Accepted, unreachable(), refused()]),
+            judge_for(
+                [true],
+                vec![(0, Said::Accepted), (0, unreachable()), (0, refused())]
+            ),
             GateAnswer::Refused(Rejection::by_server(Reason::ServerRefused, "a: unknown ca"))
         );
         assert_eq!(
-            judge(vec![unreachable(), Said::Accepted]),
+            judge_for([true], vec![(0, unreachable()), (0, Said::Accepted)]),
             GateAnswer::Accepted
         );
         assert!(matches!(
-            judge(vec![unreachable(), unreachable()]),
+            judge_for([true], vec![(0, unreachable()), (0, unreachable())]),
             GateAnswer::Pending { detail } if detail == "b: connection refused; b: connection refused"
         ));
-        assert!(matches!(judge(Vec::new()), GateAnswer::NotAsked { .. }));
+        assert!(matches!(
+            judge_for([], Vec::new()),
+            GateAnswer::NotAsked { .. }
+        ));
+    }
+
+    #[test]
+    fn a_live_connection_needs_a_yes_of_its_own_servers() {
+        let answers = || vec![(0, Said::Accepted), (1, unreachable())];
+        assert!(matches!(
+            judge_for([true, true], answers()),
+            GateAnswer::Pending { .. }
+        ));
+        // One that is down anyway does not hold up the others.
+        assert_eq!(judge_for([true, false], answers()), GateAnswer::Accepted);
+    }
+
+    #[test]
+    fn connections_that_ask_the_same_are_one_question() {
+        let registry = Arc::new(Registry::default());
+        let register = |component: &str, url: &str| {
+            let settings = ConnectSettings::new().component(component);
+            registry
+                .register(ServerList::parse([url]).unwrap(), settings)
+                .unwrap()
+        };
+        let _registrations = [
+            register("one", "tls://a"),
+            register("two", "tls://a"),
+            register("other user", "tls://user:password@a"),
+            register("other server", "tls://b"),
+        ];
+        assert_eq!(Group::of(&registry.all()).len(), 3);
     }
 }

@@ -11,7 +11,6 @@ use crate::nats::journal::{Journal, Observation};
 use crate::nats::servers::ServerList;
 use crate::nats::settings::ConnectSettings;
 use crate::nats::totals::ConnectionTotals;
-use crate::store::Generation;
 
 /// One registered connection, before and after it is up.
 pub(crate) struct Registered {
@@ -27,6 +26,13 @@ impl Registered {
     pub(crate) fn update(&self, change: impl FnOnce(&mut ConnectionReport)) {
         self.report.send_modify(change);
         self.journal.notify();
+    }
+
+    /// Whether a preflight for one of them answers for the other.
+    pub(crate) fn asks_like(&self, other: &Self) -> bool {
+        self.servers.addresses() == other.servers.addresses()
+            && self.servers.credentials() == other.servers.credentials()
+            && self.settings.handshakes_like(&other.settings)
     }
 
     pub(crate) fn observe(&self, observation: Observation) {
@@ -123,26 +129,12 @@ impl Registry {
     pub(crate) fn reports(&self) -> Vec<ConnectionReport> {
         self.entries().iter().map(|entry| entry.report()).collect()
     }
-
-    /// The newest generation that every connection that ever was up came up on.
-    pub(crate) fn common_generation(&self) -> Option<Generation> {
-        self.entries()
-            .iter()
-            .filter_map(|entry| entry.report.borrow().generation)
-            .min()
-    }
 }
 
 /// Keeps a connection registered.
 pub(crate) struct Registration {
     registry: Arc<Registry>,
     entry: Arc<Registered>,
-}
-
-impl Registration {
-    pub(crate) fn registry(&self) -> &Registry {
-        &self.registry
-    }
 }
 
 impl std::ops::Deref for Registration {

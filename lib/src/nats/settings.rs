@@ -201,6 +201,14 @@ impl ConnectSettings {
         }
     }
 
+    /// Whether a server sees no difference between handshakes with these and with `other`.
+    pub(crate) fn handshakes_like(&self, other: &Self) -> bool {
+        self.authentication == other.authentication
+            && self.tls_names == other.tls_names
+            && self.tls_first == other.tls_first
+            && self.connect_timeout == other.connect_timeout
+    }
+
     /// The names a server must carry: the configured ones, else the hosts of `servers`.
     pub(crate) fn names(&self, servers: &ServerList) -> ServerNames {
         self.tls_names.clone().unwrap_or_else(|| servers.names())

@@ -22,6 +22,9 @@ pub(crate) struct Wires {
     pub(crate) passes: mpsc::Receiver<Pass>,
     /// Set while a reconnect is ours: its first attempt is made at once.
     pub(crate) moving: Arc<AtomicBool>,
+    /// Set when the end was asked for: a client that is down then never dials again. It would
+    /// for ever, because async-nats looks at its handles only while it is connected.
+    pub(crate) over: Arc<AtomicBool>,
     failed: Arc<Mutex<FailedAttempts>>,
 }
 
@@ -38,6 +41,8 @@ pub(crate) fn attach(options: ConnectOptions, backoff: Backoff) -> (ConnectOptio
     let (pass_sender, passes) = mpsc::channel(PASS_CAPACITY);
     let moving = Arc::new(AtomicBool::new(false));
     let ours = Arc::clone(&moving);
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&over);
     let failed = Arc::default();
     let count = PassCounter {
         passes: Mutex::default(),
@@ -50,8 +55,14 @@ pub(crate) fn attach(options: ConnectOptions, backoff: Backoff) -> (ConnectOptio
         })
         .reconnect_to_server_callback(move |servers, _info| {
             pass_sender.try_send(count.handle_servers(&servers)).ok();
-            // The client goes on choosing by itself.
-            std::future::ready(None)
+            let is_over = is_over.load(Ordering::Relaxed);
+            async move {
+                if is_over {
+                    std::future::pending::<()>().await;
+                }
+                // The client goes on choosing by itself.
+                None
+            }
         })
         .reconnect_delay_callback(move |attempt| {
             delay(&backoff, attempt, ours.load(Ordering::Relaxed))
@@ -62,6 +73,7 @@ pub(crate) fn attach(options: ConnectOptions, backoff: Backoff) -> (ConnectOptio
             events,
             passes,
             moving,
+            over,
             failed,
         },
     )

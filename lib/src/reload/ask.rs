@@ -74,6 +74,11 @@ impl Ask {
         }
     }
 
+    /// Asks from the start, also if a question is under way: its answer would not count.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.state = State::Due(now);
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
         match self.state {
             State::Due(due) => Some(due),

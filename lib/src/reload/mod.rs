@@ -209,7 +209,7 @@ impl Reload {
     /// Ask again now: somebody new can answer.
     pub(crate) fn handle_new_server(&mut self, now: Instant) {
         if let Disk::Candidate(ask) = &mut self.disk {
-            ask.hurry(now);
+            ask.restart(now);
         }
     }
 

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use crate::clock;
 use crate::material::{Material, Policy, Reason, Rejection, Warning};
 use crate::reload::report::{Board, Read, ReloadOutcome, ReloadReport, Verdict};
 use crate::reload::{Decision, Now, Reload, Trigger};
-use crate::source::Source;
+use crate::source::{ReadError, Source};
 use crate::store::{Candidate, Gate, GateAnswer, Generation, Origin, Snapshot, Store};
 use crate::tls::{self, TlsVersions};
 
@@ -50,6 +51,9 @@ pub(crate) enum RollbackReason {
     /// The certificate is accepted, the user is not authorized.
     Auth,
 }
+
+/// For one read of the source.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 type Asking = Pin<Box<dyn Future<Output = GateAnswer> + Send>>;
 
@@ -148,6 +152,8 @@ impl Reloader {
                 detail,
             } => self.roll_back(generation, reason, &detail),
             Command::NewServer => {
+                // A question under way leaves the new server out: it is asked from the start.
+                self.asking = None;
                 self.machine.handle_new_server(now(None).instant);
                 self.read(Trigger::Watch).await;
             }
@@ -155,7 +161,9 @@ impl Reloader {
     }
 
     async fn read(&mut self, trigger: Trigger) {
-        let read = self.source.read().await;
+        // A hung mount must not keep answers, rollbacks and the end of the process waiting.
+        let read = timeout(READ_LIMIT, self.source.read()).await;
+        let read = read.unwrap_or_else(|_| Err(ReadError::late(READ_LIMIT)));
         let snapshot = self.store.active();
         let decision = self
             .machine
@@ -264,10 +272,10 @@ impl Reloader {
         else {
             return; // Already replaced.
         };
-        let last_good = self.store.confirmed().filter(|confirmed| {
-            confirmed.material().digest() != active.material().digest()
-                && !confirmed.material().is_expired(clock::now())
-        });
+        let last_good = self
+            .store
+            .confirmed_before(active.material())
+            .filter(|confirmed| !confirmed.material().is_expired(clock::now()));
         let Some(last_good) = last_good else {
             error!(
                 %generation, detail,

@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::sign::SigningKey;
 use sha2::{Digest as _, Sha256};
@@ -226,6 +227,17 @@ pub struct ReadError {
     pub origin: String,
     /// What went wrong.
     pub cause: ReadErrorCause,
+}
+
+impl ReadError {
+    /// The source as a whole did not answer.
+    pub(crate) fn late(limit: Duration) -> Self {
+        Self {
+            part: PartKind::Certificate,
+            origin: "the source".to_owned(),
+            cause: ReadErrorCause::Io(format!("no answer within {limit:?}; a hung mount?")),
+        }
+    }
 }
 
 /// What went wrong with one part.

@@ -4,8 +4,9 @@
 
 mod gate;
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -113,7 +114,8 @@ pub(crate) struct Store {
     generation: watch::Sender<Generation>,
     /// Held while a generation is drawn, swapped in and told.
     publishing: Mutex<()>,
-    confirmed: Mutex<Option<Arc<Snapshot>>>,
+    /// Newest last, each with other material.
+    confirmed: Mutex<VecDeque<Arc<Snapshot>>>,
 }
 
 impl Store {
@@ -122,7 +124,7 @@ impl Store {
             active: ArcSwapOption::empty(),
             generation: watch::Sender::new(Generation::NONE),
             publishing: Mutex::new(()),
-            confirmed: Mutex::new(None),
+            confirmed: Mutex::default(),
         }
     }
 
@@ -160,24 +162,37 @@ impl Store {
         snapshot
     }
 
-    /// Remembers that live connections came up on `generation`. Ignored unless it is the active one.
-    pub(crate) fn confirm(&self, generation: Generation) {
-        if let Some(active) = self
-            .active()
-            .filter(|active| active.generation == generation)
+    /// Remembers that a live connection came up on `snapshot`.
+    pub(crate) fn confirm(&self, snapshot: &Arc<Snapshot>) {
+        let mut confirmed = self.lock_confirmed();
+        if confirmed
+            .back()
+            .is_some_and(|newest| newest.generation >= snapshot.generation)
         {
-            *self
-                .confirmed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(active);
+            return;
+        }
+        let digest = snapshot.material.digest();
+        confirmed.retain(|known| known.material.digest() != digest);
+        confirmed.push_back(Arc::clone(snapshot));
+        // One may be what just failed for somebody; the other is then the way back.
+        if confirmed.len() > 2 {
+            confirmed.pop_front();
         }
     }
 
-    /// The last snapshot that live connections came up on.
-    pub(crate) fn confirmed(&self) -> Option<Arc<Snapshot>> {
+    /// The newest confirmed snapshot with other material than `failed`.
+    pub(crate) fn confirmed_before(&self, failed: &Material) -> Option<Arc<Snapshot>> {
+        let confirmed = self.lock_confirmed();
+        let mut others = confirmed
+            .iter()
+            .rev()
+            .filter(|known| known.material.digest() != failed.digest());
+        others.next().cloned()
+    }
+
+    fn lock_confirmed(&self) -> MutexGuard<'_, VecDeque<Arc<Snapshot>>> {
         self.confirmed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 }
