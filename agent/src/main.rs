@@ -11,6 +11,7 @@ mod outcome;
 mod run;
 mod signals;
 mod usage;
+mod words;
 
 use std::process::ExitCode;
 
