@@ -8,6 +8,7 @@ mod config;
 mod http;
 mod logging;
 mod outcome;
+mod plan;
 mod run;
 mod signals;
 mod usage;
@@ -32,5 +33,6 @@ fn dispatch(command: &Command) -> Outcome {
     match command {
         Command::Run(args) => run::command(args),
         Command::Check(args) => check::command(args),
+        Command::Plan(args) => plan::command(args),
     }
 }

@@ -6,6 +6,7 @@ mod check;
 mod connection;
 mod logging;
 mod material;
+mod plan;
 mod run;
 mod startup;
 
@@ -15,6 +16,7 @@ pub(crate) use check::CheckArgs;
 pub(crate) use connection::{AuthenticationArgs, ConnectionArgs};
 pub(crate) use logging::{LogArgs, LogFormat};
 pub(crate) use material::{IdentityChangeArg, MaterialArgs};
+pub(crate) use plan::PlanArgs;
 pub(crate) use run::{RunArgs, Switch};
 pub(crate) use startup::{StartupArg, StartupArgs};
 
@@ -42,4 +44,7 @@ pub(crate) enum Command {
     /// Judge the files once and say what is right and wrong with them; with --server, ask NATS too
     #[command(after_help = check::AFTER_CHECK)]
     Check(Box<CheckArgs>),
+    /// Compute what a rotation of a fleet and a start may take, and the probe settings for that
+    #[command(after_help = plan::AFTER_PLAN)]
+    Plan(PlanArgs),
 }

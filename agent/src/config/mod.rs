@@ -4,6 +4,7 @@
 //! Reads secret files, because a secret that cannot be read is wrong usage. Must not read
 //! certificates or open sockets.
 
+mod plan;
 mod upstream;
 mod values;
 
@@ -18,6 +19,7 @@ use crate::args::{
     CheckArgs, IdentityChangeArg, MaterialArgs, RunArgs, StartupArg, StartupArgs, Switch,
 };
 
+pub(crate) use plan::PlanConfig;
 pub(crate) use upstream::Upstream;
 
 /// What `run` needs.

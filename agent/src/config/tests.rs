@@ -11,7 +11,7 @@ fn run(arguments: &[&str]) -> Result<RunConfig, ConfigError> {
     let all = ["agent", "run"].iter().chain(arguments);
     match Cli::try_parse_from(all).unwrap().command {
         Command::Run(args) => RunConfig::new(&args),
-        Command::Check(_) => unreachable!("run was asked for"),
+        other => unreachable!("run was asked for, not {other:?}"),
     }
 }
 
