@@ -11,6 +11,7 @@ mod outcome;
 mod plan;
 mod run;
 mod signals;
+mod status;
 mod usage;
 mod words;
 
@@ -33,6 +34,7 @@ fn dispatch(command: &Command) -> Outcome {
     match command {
         Command::Run(args) => run::command(args),
         Command::Check(args) => check::command(args),
+        Command::Status(args) => status::command(args),
         Command::Plan(args) => plan::command(args),
     }
 }

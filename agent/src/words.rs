@@ -30,9 +30,7 @@ pub(crate) fn validity(not_before: SystemTime, not_after: SystemTime, now: Syste
     }
     match not_after.duration_since(now) {
         Ok(remaining) => {
-            let lifetime = not_after.duration_since(not_before);
-            let soon = SOON.min(lifetime.unwrap_or_default() / 5);
-            let flag = if remaining < soon {
+            let flag = if ends_soon(not_before, not_after, now) {
                 "EXPIRES SOON, "
             } else {
                 ""
@@ -49,6 +47,13 @@ pub(crate) fn validity(not_before: SystemTime, not_after: SystemTime, now: Syste
             date(not_after)
         ),
     }
+}
+
+/// Whether somebody should renew it now; also once it has ended.
+pub(crate) fn ends_soon(not_before: SystemTime, not_after: SystemTime, now: SystemTime) -> bool {
+    let lifetime = not_after.duration_since(not_before).unwrap_or_default();
+    let remaining = not_after.duration_since(now).unwrap_or_default();
+    remaining < SOON.min(lifetime / 5)
 }
 
 /// Whole days; finer where days say too little.
@@ -88,6 +93,22 @@ pub(crate) const fn of_warning(warning: Warning) -> &'static str {
     }
 }
 
+/// As [`of_warning`], for a name that may be unknown here.
+pub(crate) fn of_warning_named(name: &str) -> &'static str {
+    const ALL: [Warning; 8] = [
+        Warning::EarlierExpiry,
+        Warning::IdentityChanged,
+        Warning::KeyChanged,
+        Warning::IntermediateOrder,
+        Warning::ExpiredRoot,
+        Warning::ExpiredCrl,
+        Warning::PinnedMount,
+        Warning::LocalClock,
+    ];
+    let known = ALL.into_iter().find(|warning| warning.as_str() == name);
+    known.map_or("see the documentation", of_warning)
+}
+
 /// Certificates and servers are not trusted to write to a terminal: neither escapes nor marks that
 /// turn the direction of what follows.
 pub(crate) fn printable(text: &str) -> String {
@@ -98,6 +119,17 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if misleads(c) { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// As [`printable`], and not longer than anyone reads.
+pub(crate) fn brief(text: &str) -> String {
+    const LONGEST: usize = 400;
+    let mut characters = text.chars();
+    let mut kept = printable(&characters.by_ref().take(LONGEST).collect::<String>());
+    if characters.next().is_some() {
+        kept.push('…');
+    }
+    kept
 }
 
 /// Names in a column, and what there is to say of each.

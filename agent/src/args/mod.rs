@@ -9,6 +9,7 @@ mod material;
 mod plan;
 mod run;
 mod startup;
+mod status;
 
 use clap::{Parser, Subcommand};
 
@@ -19,6 +20,7 @@ pub(crate) use material::{IdentityChangeArg, MaterialArgs};
 pub(crate) use plan::PlanArgs;
 pub(crate) use run::{RunArgs, Switch};
 pub(crate) use startup::{StartupArg, StartupArgs};
+pub(crate) use status::StatusArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -44,6 +46,9 @@ pub(crate) enum Command {
     /// Judge the files once and say what is right and wrong with them; with --server, ask NATS too
     #[command(after_help = check::AFTER_CHECK)]
     Check(Box<CheckArgs>),
+    /// Ask a running agent what is on disk, active and on the wire, and what to do next
+    #[command(after_help = status::AFTER_STATUS)]
+    Status(StatusArgs),
     /// Compute what a rotation of a fleet and a start may take, and the probe settings for that
     #[command(after_help = plan::AFTER_PLAN)]
     Plan(PlanArgs),

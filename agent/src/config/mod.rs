@@ -5,6 +5,7 @@
 //! certificates or open sockets.
 
 mod plan;
+mod status;
 mod upstream;
 mod values;
 
@@ -20,6 +21,7 @@ use crate::args::{
 };
 
 pub(crate) use plan::PlanConfig;
+pub(crate) use status::{AgentUrl, StatusConfig};
 pub(crate) use upstream::Upstream;
 
 /// What `run` needs.
