@@ -8,6 +8,15 @@ use rustls::crypto::CryptoProvider;
 #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
 compile_error!("nats-mtls needs a crypto provider: enable the feature `aws-lc-rs` or `ring`");
 
+/// The name of the provider, as the cargo feature is called.
+pub(crate) const PROVIDER: &str = if cfg!(feature = "fips") {
+    "fips"
+} else if cfg!(feature = "aws-lc-rs") {
+    "aws-lc-rs"
+} else {
+    "ring"
+};
+
 /// The provider that the cargo features select; `aws-lc-rs` wins if both are on.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     #[cfg(feature = "aws-lc-rs")]

@@ -10,6 +10,7 @@
 //! | [`file_service`] | the same over ordinary files, and the check that the last good set stays |
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
 //! | [`logs`] | all that this process logs, for the search for secrets |
+//! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
 //! | [`wait`] | waiting for a condition, with a deadline instead of a sleep |
 //!
@@ -23,6 +24,7 @@ pub mod file_service;
 pub mod files;
 pub mod http;
 pub mod logs;
+pub mod metrics;
 pub mod pki;
 pub mod process;
 pub mod server;

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::{CertificateManager, Inner, StatusHandle};
+use super::{CertificateManager, Inner, StatusHandle, metrics};
 use crate::material::{Policy, Rejection};
 use crate::nats::{Preflight, Shared, StartupPolicy};
 use crate::reload::{Command, ReloadOutcome, Reloader, Timing};
@@ -169,7 +169,8 @@ impl ManagerBuilder {
             Arc::new(gate),
             command_receiver,
         );
-        status.start(reports, &self.timing, shared.commands.downgrade());
+        status.start(reports.clone(), &self.timing, shared.commands.downgrade());
+        tokio::spawn(metrics::keep_up_to_date(Arc::clone(status), reports));
         tokio::spawn(reloader.run());
         wait_for_material(&shared, &self.status, self.startup).await?;
         Ok(CertificateManager {

@@ -1,6 +1,7 @@
 //! The face of the library: wires the layers and owns the tasks. Decides nothing itself.
 
 mod builder;
+mod metrics;
 mod status;
 
 use std::fmt;

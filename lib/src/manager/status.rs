@@ -1,7 +1,7 @@
 //! Answers for the probes and the status, before, while and after there is a manager.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -12,7 +12,9 @@ use super::builder::{self, BuildError};
 use crate::clock;
 use crate::nats::{ConnectionReport, Registry};
 use crate::reload::{Command, ReloadOutcome, ReloadReport, Timing};
-use crate::report::{Facts, Health, Status, health};
+use crate::report::certificates::Certificates;
+use crate::report::metrics::{self, Measured, Metrics};
+use crate::report::{Facts, Health, Status, certificate_info, health};
 use crate::store::Store;
 
 /// Answers for the probes and the status, at any time. Cheap to clone.
@@ -28,6 +30,8 @@ pub(super) struct StatusShared {
     expects_connection: AtomicBool,
     draining: AtomicBool,
     was_ready: AtomicBool,
+    /// Locked while emitting: gauges must not go back because two emissions cross.
+    metrics: Mutex<Metrics>,
 }
 
 struct Started {
@@ -54,6 +58,24 @@ impl StatusShared {
 
     pub(super) fn report(&self) -> Option<ReloadReport> {
         Some(self.started.get()?.reports.borrow().clone())
+    }
+
+    /// Sets every metric to what is known now.
+    pub(super) fn emit_metrics(&self) {
+        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        let active = self.store.active();
+        let report = self.report();
+        // First, so that the totals are never behind the histogram.
+        let observations = self.registry.journal().take();
+        let (connections, retired) = self.registry.all_totals();
+        metrics.emit(&Measured {
+            active: active.as_deref(),
+            reload: report.as_ref(),
+            connections: &connections,
+            retired: &retired,
+            observations,
+            now: Instant::now().into_std(),
+        });
     }
 
     fn not_ready(&self, connections: &[ConnectionReport]) -> Option<health::NotReady> {
@@ -91,6 +113,7 @@ impl StatusHandle {
                 expects_connection: AtomicBool::new(false),
                 draining: AtomicBool::new(false),
                 was_ready: AtomicBool::new(false),
+                metrics: Mutex::default(),
             }),
         }
     }
@@ -135,6 +158,27 @@ impl StatusHandle {
             not_ready,
             liveness,
         }
+    }
+
+    /// Brings the metrics up to date, for whoever is about to read them. They are emitted by
+    /// themselves too, with each change and once a second.
+    ///
+    /// They go to the recorder of the `metrics` crate; without one nothing happens. See
+    /// [`histogram_buckets`](crate::report::histogram_buckets) for what a recorder should know.
+    pub fn emit_metrics(&self) {
+        metrics::describe();
+        self.shared.emit_metrics();
+    }
+
+    /// `nats_mtls_certificate_info` in the Prometheus text format, to be appended to what the
+    /// exporter renders: a series with open labels, so that old certificates vanish.
+    #[must_use]
+    pub fn certificate_info(&self) -> String {
+        let active = self.shared.store.active();
+        let report = self.shared.report();
+        let connections = self.shared.registry.reports();
+        let certificates = Certificates::new(active.as_deref(), report.as_ref(), &connections);
+        certificate_info::render(&certificates)
     }
 
     /// The process is ending: not ready from now on.

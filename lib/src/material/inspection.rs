@@ -1,7 +1,7 @@
 //! A look at a set that need not be valid, for the person who wonders why it was rejected. Owns
 //! best effort; nothing here may become material.
 
-use super::facts::CertificateFacts;
+use super::facts::{CertificateFacts, Facts};
 use super::pem::{Blocks, Label};
 use crate::source::{RawMaterial, RawPart};
 
@@ -13,6 +13,22 @@ pub struct Inspection {
     pub chain: Vec<CertificateFacts>,
     /// The readable CA roots, in the order of the file.
     pub roots: Vec<CertificateFacts>,
+}
+
+impl Inspection {
+    /// Whether it says the same as `facts`.
+    pub(crate) fn is_of(&self, facts: &Facts) -> bool {
+        self.chain == facts.chain && self.roots == facts.roots
+    }
+}
+
+impl From<&Facts> for Inspection {
+    fn from(facts: &Facts) -> Self {
+        Self {
+            chain: facts.chain.clone(),
+            roots: facts.roots.clone(),
+        }
+    }
 }
 
 /// Reads what can be read; skips the rest. Never fails.

@@ -198,6 +198,7 @@ async fn try_servers(
                     );
                     registration.update(|report| {
                         report.last_error = Some(format!("{}: {failure}", attempt.server));
+                        report.totals.failed_attempts.count(failure.kind);
                     });
                     attempt.last_failure = Some(failure);
                 }

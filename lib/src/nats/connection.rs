@@ -1,12 +1,15 @@
 //! The handle of one managed connection.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock;
+use crate::material::CertificateFacts;
 use crate::nats::lifecycle::{ConnectionEvent, ConnectionState};
+use crate::nats::totals::ConnectionTotals;
 use crate::store::Generation;
 
 /// What is known of a connection; the wire's side of the truth.
@@ -29,10 +32,17 @@ pub struct ConnectionReport {
     pub last_error: Option<String>,
     /// How often it came up.
     pub connects: u64,
+    /// The certificate that it presented last; none if the server asked for none.
+    pub client_leaf: Option<Arc<CertificateFacts>>,
+    /// The certificate that the server presented last.
+    pub server_leaf: Option<Arc<CertificateFacts>>,
+    /// What it has been through. Unlike `connects` these go on if the connection is made again
+    /// under the same name.
+    pub totals: ConnectionTotals,
 }
 
 impl ConnectionReport {
-    pub(crate) fn connecting(component: &str) -> Self {
+    pub(crate) fn connecting(component: &str, totals: ConnectionTotals) -> Self {
         Self {
             component: component.to_owned(),
             server: None,
@@ -42,6 +52,9 @@ impl ConnectionReport {
             since: clock::now(),
             last_error: None,
             connects: 0,
+            client_leaf: None,
+            server_leaf: None,
+            totals,
         }
     }
 }

@@ -4,25 +4,30 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::client::FlushErrorKind;
 use async_nats::connection::State;
-use async_nats::{Client, Event, ServerError};
+use async_nats::{Client, Event};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::clock;
+use crate::nats::arrival::Arrival;
+use crate::nats::cause::Cause;
 use crate::nats::connection::Request;
-use crate::nats::lifecycle::{Cause, ConnectionEvent, ConnectionState, Lifecycle};
-use crate::nats::passes::Passes;
+use crate::nats::failure::FailureKind;
+use crate::nats::journal::Observation;
+use crate::nats::lifecycle::ConnectionEvent;
+use crate::nats::passes::{Pass, Refusals};
 use crate::nats::registry::Registration;
 use crate::nats::rotation::{Link, Rotation, Step};
+use crate::nats::story::Story;
 use crate::nats::wires::Wires;
-use crate::reload::Command;
+use crate::reload::{Command, RollbackReason};
 use crate::store::{Generation, Store};
-use crate::tls::{SerialConfig, TlsVersions};
+use crate::tls::{SerialConfig, TlsVersions, Wire};
 
 /// Between two looks at the client when nothing was heard: events may have been dropped.
 const LOOK: Duration = Duration::from_secs(1);
@@ -59,12 +64,10 @@ pub(crate) struct Driver {
     shared: Shared,
     wires: Wires,
     requests: mpsc::Receiver<Request>,
-    events: broadcast::Sender<ConnectionEvent>,
-    epoch: watch::Sender<u64>,
     generation: watch::Receiver<Generation>,
     rotation: Rotation,
-    lifecycle: Lifecycle,
-    passes: Passes,
+    story: Story,
+    refusals: Refusals,
     work: Option<Work>,
     pulse: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     turn: Option<OwnedSemaphorePermit>,
@@ -88,6 +91,7 @@ impl Driver {
     ) -> Self {
         let mut generation = shared.store.subscribe();
         let target = *generation.borrow_and_update();
+        let failed_before = registration.look(|report| report.totals.failed_attempts);
         Self {
             client,
             serial,
@@ -95,12 +99,10 @@ impl Driver {
             shared,
             wires,
             requests: ends.requests,
-            events: ends.events,
-            epoch: ends.epoch,
             generation,
             rotation: Rotation::new(target),
-            lifecycle: Lifecycle::new(),
-            passes: Passes::default(),
+            story: Story::new(ends.events, ends.epoch, failed_before),
+            refusals: Refusals::default(),
             work: None,
             pulse: None,
             turn: None,
@@ -112,7 +114,7 @@ impl Driver {
         loop {
             self.look();
             self.step();
-            if self.lifecycle.state() == ConnectionState::Closed {
+            if self.story.is_closed() {
                 // Stays registered, so that the probes see it, until the handle is dropped.
                 return std::future::pending().await;
             }
@@ -125,16 +127,16 @@ impl Driver {
                 done = next_or_never(&mut self.work) => self.finish(done),
                 alive = next_or_never(&mut self.pulse) => {
                     if !alive {
-                        self.lifecycle.handle_closed();
+                        self.story.handle_closed(now());
                     }
                 }
                 Ok(()) = self.generation.changed() => {
                     let generation = *self.generation.borrow_and_update();
                     self.rotation.handle_published(generation);
-                    self.passes.forget_refusals();
+                    self.refusals.forget();
                 }
                 Some(event) = self.wires.events.recv() => self.hear(&event),
-                Some(servers) = self.wires.passes.recv() => self.see_pass(&servers),
+                Some(pass) = self.wires.passes.recv() => self.see_pass(&pass),
                 Some(Request::Drain) = self.requests.recv() => self.drain(),
                 () = tokio::time::sleep(look) => {}
                 () = tokio::time::sleep_until(next_pulse), if self.pulse.is_none() => {
@@ -154,100 +156,60 @@ impl Driver {
             (connected, statistics.connects.load(Ordering::SeqCst))
         };
         let before = observe();
-        let handshake = self.serial.last_handshake();
+        let wire = self.serial.wire();
         if before != observe() {
             return; // The next look sees where it ended.
         }
-        let link = match (before, &handshake) {
-            ((true, connects), Some(handshake)) => Link::Up {
-                connects,
-                generation: handshake.generation,
-            },
-            _ => Link::Down,
-        };
-        self.rotation.handle_link(link);
-        self.lifecycle
-            .handle_link(link, tokio::time::Instant::now().into_std());
-        if let Link::Up {
-            connects,
-            generation,
-        } = link
-        {
-            self.passes.forget_refusals();
-            self.show_up(
-                connects,
-                generation,
-                handshake.is_some_and(|it| it.presented),
-            );
+        // What the server said before it went is in the channel by now, most of the time.
+        while let Ok(event) = self.wires.events.try_recv() {
+            self.hear(&event);
         }
-        self.show_events();
+        let now = now();
+        let up = match (before, wire) {
+            ((true, connects), Some(wire)) => Some((connects, wire)),
+            _ => None,
+        };
+        let link = up.as_ref().map_or(Link::Down, |(connects, wire)| Link::Up {
+            connects: *connects,
+            generation: wire.snapshot.generation(),
+        });
+        self.rotation.handle_link(link);
+        self.story.handle_link(link, now);
+        let arrival = up.and_then(|(connects, wire)| {
+            self.refusals.forget();
+            let arrival = Arrival::of(&self.client, &self.registration, connects, &wire)?;
+            self.greet(&arrival, &wire, now);
+            Some(arrival)
+        });
+        let is_new = arrival.is_some();
+        let failed = self.wires.failed_attempts();
+        self.story.tell(&self.registration, failed, arrival, now);
+        if let Some(common) = self
+            .registration
+            .registry()
+            .common_generation()
+            .filter(|_| is_new)
+        {
+            self.shared.store.confirm(common);
+        }
     }
 
-    fn show_up(&self, connects: u64, generation: Generation, presented: bool) {
-        let report = self.registration.report();
-        if report.connects == connects && report.generation == Some(generation) {
-            return;
-        }
-        let server = self
-            .client
-            .try_server_info()
-            .map(|info| self.registration.servers.label_of(&info.host, info.port));
-        self.registration.update(|report| {
-            report.server = server;
-            report.connects = connects;
-            report.generation = Some(generation);
-            report.presented = Some(presented);
-            report.last_error = None;
-        });
-        if !presented && report.presented != Some(false) {
+    fn greet(&self, arrival: &Arrival, wire: &Wire, now: Instant) {
+        let (known, presented) = self
+            .registration
+            .look(|report| (report.generation, report.presented));
+        if !arrival.presented() && presented != Some(false) {
             let component = &self.registration.settings.component;
             warn!(
                 component,
                 "the server asked for no client certificate: its rotation has no effect there"
             );
         }
-        if let Some(common) = self.registration.registry().common_generation() {
-            self.shared.store.confirm(common);
-        }
-    }
-
-    fn show_events(&mut self) {
-        let component = &self.registration.settings.component;
-        while let Some(event) = self.lifecycle.poll_event() {
-            match event {
-                ConnectionEvent::Connected { generation } => {
-                    info!(component, %generation, "connected");
-                }
-                ConnectionEvent::Disconnected { cause } => {
-                    info!(component, cause = cause.as_str(), "disconnected");
-                }
-                ConnectionEvent::Reconnected {
-                    outage,
-                    cause,
-                    generation,
-                } => {
-                    self.epoch.send_modify(|epoch| *epoch += 1);
-                    info!(
-                        component, cause = cause.as_str(), %generation,
-                        outage_milliseconds = outage.as_millis(), "reconnected"
-                    );
-                }
-                ConnectionEvent::Closed if self.lifecycle.is_draining() => {
-                    info!(component, "drained and closed");
-                }
-                ConnectionEvent::Closed => {
-                    warn!(component, "closed for good; only a restart brings it back");
-                }
-            }
-            // Nobody may be listening.
-            self.events.send(event).ok();
-        }
-        let state = self.lifecycle.state();
-        if self.registration.report().state != state {
-            self.registration.update(|report| {
-                report.state = state;
-                report.since = clock::now();
-            });
+        let moved = known.is_some_and(|known| known < arrival.generation());
+        if let Some(seen) = wire.snapshot.change_seen().filter(|_| moved) {
+            let duration = now.saturating_duration_since(seen);
+            self.registration
+                .observe(Observation::Rotation { duration });
         }
     }
 
@@ -282,6 +244,7 @@ impl Driver {
                 }
                 Step::Finish => {
                     self.wires.moving.store(false, Ordering::Relaxed);
+                    self.story.handle_move_over();
                     self.work = None;
                     self.turn = None;
                 }
@@ -309,7 +272,7 @@ impl Driver {
             .store
             .active()
             .is_some_and(|active| active.rolled_back_from().is_some());
-        self.lifecycle.handle_intent(if self.rotation.is_leaving() {
+        self.story.handle_intent(if self.rotation.is_leaving() {
             Cause::LameDuck
         } else if rollback {
             Cause::Rollback
@@ -331,7 +294,7 @@ impl Driver {
     fn hear(&mut self, event: &Event) {
         match event {
             Event::LameDuckMode => {
-                self.lifecycle.handle_hint(Cause::ServerShutdown);
+                self.story.handle_lame_duck();
                 if self.registration.servers.len() > 1 {
                     self.rotation.handle_lame_duck();
                 }
@@ -342,24 +305,18 @@ impl Driver {
                     component = self.registration.settings.component,
                     message, "server error"
                 );
-                let cause = match error {
-                    ServerError::AuthorizationViolation => Some(Cause::Auth),
-                    ServerError::SlowConsumer(_) => Some(Cause::SlowConsumer),
-                    ServerError::Other(message) => Cause::of_server_error(message),
-                };
-                if let Some(cause) = cause {
-                    self.lifecycle.handle_hint(cause);
+                if let Some(cause) = Cause::of_server_error(error) {
+                    self.story.handle_hint(cause, now());
                 }
             }
-            Event::Draining => self.lifecycle.handle_draining(),
-            Event::Closed => self.lifecycle.handle_closed(),
+            Event::Draining => self.story.handle_draining(),
+            Event::Closed => self.story.handle_closed(now()),
             // Seen by looking.
             _ => {}
         }
     }
 
-    fn see_pass(&mut self, servers: &[async_nats::Server]) {
-        let pass = self.passes.handle_servers(servers);
+    fn see_pass(&mut self, pass: &Pass) {
         let Some((server, failure)) = pass.failures.last() else {
             return;
         };
@@ -373,20 +330,32 @@ impl Driver {
             .last_handshake()
             .map(|handshake| handshake.generation);
         if tried != Some(generation) {
-            self.passes.forget_refusals();
-        } else if let Some((server, failure)) = self.passes.count_refusal(&pass) {
+            self.refusals.forget();
+        } else if let Some((server, failure)) = self.refusals.count(pass) {
             let detail = format!("{server}: {failure}");
+            let reason = match failure.kind {
+                FailureKind::Authorization => RollbackReason::Auth,
+                _ => RollbackReason::Tls,
+            };
             // A full queue means that the reload task is busy; the next pass tells it again.
-            let refused = Command::ConnectionRefused { generation, detail };
+            let refused = Command::ConnectionRefused {
+                generation,
+                reason,
+                detail,
+            };
             self.shared.commands.try_send(refused).ok();
         }
     }
 
     fn drain(&mut self) {
-        self.lifecycle.handle_draining();
+        self.story.handle_draining();
         let client = self.client.clone();
         self.pulse = Some(Box::pin(async move { client.drain().await.is_ok() }));
     }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// Whether the client still takes commands. A client that gave up sends no event for it; only a

@@ -6,77 +6,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::nats::cause::Cause;
 use crate::nats::rotation::Link;
 use crate::store::Generation;
-
-/// Why a connection went down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// Moved onto a new generation.
-    Rotation,
-    /// Moved back onto older material.
-    Rollback,
-    /// Moved away from a server that is about to shut down.
-    LameDuck,
-    /// The server said that it shuts down.
-    ServerShutdown,
-    /// Nobody said anything.
-    Network,
-    /// TLS: certificates are refused.
-    Tls,
-    /// The user is not, or no longer, authorized.
-    Auth,
-    /// The server cut a client that read too slowly.
-    SlowConsumer,
-    /// The application drained or closed the connection.
-    Client,
-}
-
-impl Cause {
-    /// Every cause, for closed label sets.
-    pub const ALL: [Self; 9] = [
-        Self::Rotation,
-        Self::Rollback,
-        Self::LameDuck,
-        Self::ServerShutdown,
-        Self::Network,
-        Self::Tls,
-        Self::Auth,
-        Self::SlowConsumer,
-        Self::Client,
-    ];
-
-    /// The metric label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rotation => "rotation",
-            Self::Rollback => "rollback",
-            Self::LameDuck => "lame_duck",
-            Self::ServerShutdown => "server_shutdown",
-            Self::Network => "network",
-            Self::Tls => "tls",
-            Self::Auth => "auth",
-            Self::SlowConsumer => "slow_consumer",
-            Self::Client => "client",
-        }
-    }
-
-    /// What the text of a server's `-ERR` says about the disconnect that follows.
-    pub(crate) fn of_server_error(message: &str) -> Option<Self> {
-        let message = message.to_lowercase();
-        if message.contains("slow consumer") {
-            Some(Self::SlowConsumer)
-        } else if message.contains("authoriz") || message.contains("authentication") {
-            Some(Self::Auth)
-        } else if message.contains("server shutdown") {
-            Some(Self::ServerShutdown)
-        } else {
-            None
-        }
-    }
-}
 
 /// Something that a dependent of the connection may want to act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,12 +67,29 @@ impl ConnectionState {
     }
 }
 
+/// A server that says why it will cut a client does so at once.
+const HINT_HOLDS: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Clone, Copy)]
 enum State {
     Connecting,
-    Up { connects: u64 },
-    Down { cause: Cause, since: Instant },
+    Up {
+        connects: u64,
+    },
+    Down {
+        /// How often it had come up.
+        connects: u64,
+        cause: Cause,
+        since: Instant,
+    },
     Closed,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Hint {
+    cause: Cause,
+    /// An older hint explains nothing; none if it holds for the whole connection.
+    until: Option<Instant>,
 }
 
 /// See the module documentation.
@@ -149,7 +98,7 @@ pub(crate) struct Lifecycle {
     state: State,
     draining: bool,
     intent: Option<Cause>,
-    hint: Option<Cause>,
+    hint: Option<Hint>,
     events: VecDeque<ConnectionEvent>,
 }
 
@@ -169,9 +118,25 @@ impl Lifecycle {
         self.intent = Some(cause);
     }
 
+    /// What we wanted is done, or not needed any more: it explains nothing from now on.
+    pub(crate) fn handle_move_over(&mut self) {
+        if !self.draining {
+            self.intent = None;
+        }
+    }
+
     /// The server or the client said something that explains a disconnect soon to be seen.
-    pub(crate) fn handle_hint(&mut self, cause: Cause) {
-        self.hint = Some(cause);
+    pub(crate) fn handle_hint(&mut self, cause: Cause, now: Instant) {
+        let until = Some(now + HINT_HOLDS);
+        self.hint = Some(Hint { cause, until });
+    }
+
+    /// The server said that it will shut down; it may take minutes over it.
+    pub(crate) fn handle_lame_duck(&mut self) {
+        self.hint = Some(Hint {
+            cause: Cause::ServerShutdown,
+            until: None,
+        });
     }
 
     pub(crate) fn handle_draining(&mut self) {
@@ -186,54 +151,56 @@ impl Lifecycle {
 
     /// What was seen of the client.
     pub(crate) fn handle_link(&mut self, link: Link, now: Instant) {
-        match (self.state, link) {
-            (State::Closed, _) | (State::Connecting | State::Down { .. }, Link::Down) => {}
-            (
-                State::Connecting,
-                Link::Up {
-                    connects,
-                    generation,
-                },
-            ) => {
-                self.state = State::Up { connects };
-                self.events
-                    .push_back(ConnectionEvent::Connected { generation });
-            }
-            (
-                State::Up { connects: old },
-                Link::Up {
-                    connects,
-                    generation,
-                },
-            ) => {
-                // Every connect between two looks was an outage too short to be seen.
-                for _ in old..connects {
-                    let cause = self.disconnected();
-                    self.reconnected(Duration::ZERO, cause, generation);
-                }
-                self.state = State::Up { connects };
-            }
-            (State::Up { .. }, Link::Down) => {
-                let cause = self.disconnected();
-                self.state = State::Down { cause, since: now };
-            }
-            (
-                State::Down { cause, since },
-                Link::Up {
-                    connects,
-                    generation,
-                },
-            ) => {
-                self.state = State::Up { connects };
-                self.reconnected(now.saturating_duration_since(since), cause, generation);
-            }
+        match link {
+            Link::Down => self.handle_down(now),
+            Link::Up {
+                connects,
+                generation,
+            } => self.handle_up(connects, generation, now),
         }
     }
 
-    pub(crate) fn handle_closed(&mut self) {
+    fn handle_down(&mut self, now: Instant) {
+        if let State::Up { connects } = self.state {
+            let cause = self.disconnected(now);
+            self.state = State::Down {
+                connects,
+                cause,
+                since: now,
+            };
+        }
+    }
+
+    fn handle_up(&mut self, connects: u64, generation: Generation, now: Instant) {
+        let seen = match self.state {
+            State::Closed => return,
+            State::Connecting => {
+                self.events
+                    .push_back(ConnectionEvent::Connected { generation });
+                1
+            }
+            State::Up { connects: seen } => seen,
+            State::Down {
+                connects: seen,
+                cause,
+                since,
+            } => {
+                self.reconnected(now.saturating_duration_since(since), cause, generation);
+                seen + 1
+            }
+        };
+        // Every connect between two looks was an outage too short to be seen.
+        for _ in seen..connects {
+            let cause = self.disconnected(now);
+            self.reconnected(Duration::ZERO, cause, generation);
+        }
+        self.state = State::Up { connects };
+    }
+
+    pub(crate) fn handle_closed(&mut self, now: Instant) {
         if !matches!(self.state, State::Closed) {
             if matches!(self.state, State::Up { .. }) {
-                self.disconnected();
+                self.disconnected(now);
             }
             self.state = State::Closed;
             self.events.push_back(ConnectionEvent::Closed);
@@ -254,8 +221,11 @@ impl Lifecycle {
         }
     }
 
-    fn disconnected(&mut self) -> Cause {
+    fn disconnected(&mut self, now: Instant) -> Cause {
         let hint = self.hint.take();
+        let hint = hint
+            .filter(|hint| hint.until.is_none_or(|until| now <= until))
+            .map(|hint| hint.cause);
         let cause = self.intent.take().or(hint).unwrap_or(Cause::Network);
         self.events
             .push_back(ConnectionEvent::Disconnected { cause });
@@ -295,7 +265,7 @@ mod tests {
         lifecycle.handle_link(Link::Down, start);
         assert_eq!(lifecycle.state(), ConnectionState::Connecting);
         lifecycle.handle_link(up(1), start);
-        lifecycle.handle_hint(Cause::Auth);
+        lifecycle.handle_hint(Cause::Auth, start);
         lifecycle.handle_link(Link::Down, start + SECOND);
         assert_eq!(lifecycle.state(), ConnectionState::Disconnected);
         lifecycle.handle_link(Link::Down, start + 2 * SECOND);
@@ -322,14 +292,55 @@ mod tests {
         lifecycle.handle_link(up(1), start);
         lifecycle.handle_intent(Cause::Rotation);
         lifecycle.handle_link(up(4), start);
-        let causes: Vec<_> = events(&mut lifecycle)
-            .into_iter()
-            .filter_map(|event| match event {
-                ConnectionEvent::Disconnected { cause } => Some(cause),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(causes, [Cause::Rotation, Cause::Network, Cause::Network]);
+        assert_eq!(
+            causes(&mut lifecycle),
+            [Cause::Rotation, Cause::Network, Cause::Network]
+        );
+    }
+
+    fn causes(lifecycle: &mut Lifecycle) -> Vec<Cause> {
+        let cause = |event| match event {
+            ConnectionEvent::Disconnected { cause } => Some(cause),
+            _ => None,
+        };
+        events(lifecycle).into_iter().filter_map(cause).collect()
+    }
+
+    #[test]
+    fn a_connection_that_came_and_went_during_an_outage_is_counted() {
+        let start = Instant::now();
+        let mut lifecycle = Lifecycle::new();
+        lifecycle.handle_link(up(1), start);
+        lifecycle.handle_link(Link::Down, start);
+        lifecycle.handle_link(up(3), start + SECOND);
+        assert_eq!(causes(&mut lifecycle), [Cause::Network, Cause::Network]);
+    }
+
+    #[test]
+    fn what_was_said_long_ago_explains_nothing_but_a_lame_duck_takes_its_time() {
+        let start = Instant::now();
+        let mut lifecycle = Lifecycle::new();
+        lifecycle.handle_link(up(1), start);
+        lifecycle.handle_hint(Cause::SlowConsumer, start);
+        lifecycle.handle_link(Link::Down, start + 6 * SECOND);
+        lifecycle.handle_link(up(2), start + 7 * SECOND);
+        lifecycle.handle_lame_duck();
+        lifecycle.handle_link(Link::Down, start + 120 * SECOND);
+        assert_eq!(
+            causes(&mut lifecycle),
+            [Cause::Network, Cause::ServerShutdown]
+        );
+    }
+
+    #[test]
+    fn a_move_that_was_not_made_explains_nothing() {
+        let now = Instant::now();
+        let mut lifecycle = Lifecycle::new();
+        lifecycle.handle_link(up(1), now);
+        lifecycle.handle_intent(Cause::Rotation);
+        lifecycle.handle_move_over();
+        lifecycle.handle_link(Link::Down, now);
+        assert_eq!(causes(&mut lifecycle), [Cause::Network]);
     }
 
     #[test]
@@ -338,8 +349,8 @@ mod tests {
         lifecycle.handle_link(up(1), Instant::now());
         lifecycle.handle_draining();
         assert_eq!(lifecycle.state(), ConnectionState::Draining);
-        lifecycle.handle_closed();
-        lifecycle.handle_closed();
+        lifecycle.handle_closed(Instant::now());
+        lifecycle.handle_closed(Instant::now());
         lifecycle.handle_link(up(2), Instant::now());
         assert_eq!(lifecycle.state(), ConnectionState::Closed);
         let events = events(&mut lifecycle);

@@ -2,11 +2,14 @@
 //!
 //! Owns everything that speaks to async-nats. Must not read files or decide what is published.
 
+mod arrival;
 mod authentication;
+mod cause;
 mod connect;
 mod connection;
 mod driver;
 mod failure;
+mod journal;
 mod lifecycle;
 mod passes;
 mod preflight;
@@ -15,19 +18,24 @@ mod rotation;
 mod servers;
 mod settings;
 mod startup;
+mod story;
+mod totals;
 mod wires;
 
 pub use authentication::{Authentication, AuthenticationError, AuthenticationFuture, Secret};
+pub use cause::Cause;
 pub use connect::ConnectionError;
 pub use connection::{Connection, ConnectionReport};
 pub use failure::{Failure, FailureKind};
-pub use lifecycle::{Cause, ConnectionEvent, ConnectionState};
+pub use lifecycle::{ConnectionEvent, ConnectionState};
 pub use preflight::preflight;
 pub use servers::{IntoServerList, ServerList, ServerListError};
 pub use settings::ConnectSettings;
 pub use startup::{ServerAttempts, StartupBudget, StartupPolicy};
+pub use totals::{ByCause, ConnectionTotals, FailedAttempts};
 
 pub(crate) use connect::connect;
 pub(crate) use driver::Shared;
+pub(crate) use journal::Observation;
 pub(crate) use preflight::Preflight;
 pub(crate) use registry::Registry;

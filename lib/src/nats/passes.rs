@@ -9,11 +9,16 @@ use crate::nats::servers;
 /// Passes in a row that were refused before the material is blamed: one may be a fluke.
 const REFUSED_PASSES: u32 = 2;
 
-/// Finds the fresh failures in what the callback is given, and counts refusals.
+/// Finds the fresh failures in what the callback is given.
 #[derive(Debug, Default)]
 pub(crate) struct Passes {
     failed_attempts: HashMap<String, usize>,
-    refused_in_a_row: u32,
+}
+
+/// Counts passes in a row that were refused.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    in_a_row: u32,
 }
 
 /// The failures of one pass.
@@ -43,24 +48,26 @@ impl Passes {
         }
         Pass { failures }
     }
+}
 
+impl Refusals {
     /// Counts a pass made with the active generation; says what was refused once that is certain.
-    pub(crate) fn count_refusal(&mut self, pass: &Pass) -> Option<(String, Failure)> {
+    pub(crate) fn count(&mut self, pass: &Pass) -> Option<(String, Failure)> {
         let Some(refusal) = pass
             .failures
             .iter()
             .find(|(_, failure)| failure.kind.is_refusal())
         else {
-            self.refused_in_a_row = 0;
+            self.in_a_row = 0;
             return None;
         };
-        self.refused_in_a_row += 1;
-        (self.refused_in_a_row >= REFUSED_PASSES).then(|| refusal.clone())
+        self.in_a_row += 1;
+        (self.in_a_row >= REFUSED_PASSES).then(|| refusal.clone())
     }
 
     /// The connection is up, or is tried with another generation.
-    pub(crate) fn forget_refusals(&mut self) {
-        self.refused_in_a_row = 0;
+    pub(crate) fn forget(&mut self) {
+        self.in_a_row = 0;
     }
 }
 
@@ -107,15 +114,15 @@ mod tests {
 
     #[test]
     fn a_refusal_is_certain_after_two_passes_in_a_row() {
-        let mut passes = Passes::default();
+        let mut refusals = Refusals::default();
         let refused = Passes::default().handle_servers(&[server(1, EXPIRED)]);
         let outage =
             Passes::default().handle_servers(&[server(1, Some("IO error: connection refused"))]);
-        assert_eq!(passes.count_refusal(&refused), None);
-        assert_eq!(passes.count_refusal(&outage), None);
-        assert_eq!(passes.count_refusal(&refused), None);
-        assert!(passes.count_refusal(&refused).is_some());
-        passes.forget_refusals();
-        assert_eq!(passes.count_refusal(&refused), None);
+        assert_eq!(refusals.count(&refused), None);
+        assert_eq!(refusals.count(&outage), None);
+        assert_eq!(refusals.count(&refused), None);
+        assert!(refusals.count(&refused).is_some());
+        refusals.forget();
+        assert_eq!(refusals.count(&refused), None);
     }
 }

@@ -1,12 +1,16 @@
 //! Who is connected, or wants to be: the servers a gate asks, and which generation everybody is on.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use crate::nats::connection::ConnectionReport;
+use crate::nats::journal::{Journal, Observation};
 use crate::nats::servers::ServerList;
 use crate::nats::settings::ConnectSettings;
+use crate::nats::totals::ConnectionTotals;
 use crate::store::Generation;
 
 /// One registered connection, before and after it is up.
@@ -14,12 +18,29 @@ pub(crate) struct Registered {
     pub(crate) servers: ServerList,
     pub(crate) settings: ConnectSettings,
     report: watch::Sender<ConnectionReport>,
+    started: Instant,
+    journal: Arc<Journal>,
 }
 
 impl Registered {
     /// Changes what is known of the connection.
     pub(crate) fn update(&self, change: impl FnOnce(&mut ConnectionReport)) {
         self.report.send_modify(change);
+        self.journal.notify();
+    }
+
+    pub(crate) fn observe(&self, observation: Observation) {
+        self.journal.observe(observation);
+    }
+
+    /// When it was registered.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Reads a part of the report without copying the whole.
+    pub(crate) fn look<T>(&self, read: impl FnOnce(&ConnectionReport) -> T) -> T {
+        read(&self.report.borrow())
     }
 
     pub(crate) fn report(&self) -> ConnectionReport {
@@ -35,6 +56,9 @@ impl Registered {
 #[derive(Default)]
 pub(crate) struct Registry {
     entries: Mutex<Vec<Arc<Registered>>>,
+    /// Totals of components that are not registered now, so that theirs never go back.
+    retired: Mutex<BTreeMap<String, ConnectionTotals>>,
+    journal: Arc<Journal>,
 }
 
 impl Registry {
@@ -56,17 +80,40 @@ impl Registry {
         {
             return None;
         }
-        let report = ConnectionReport::connecting(&settings.component);
+        let totals = self.retired().remove(&settings.component);
+        let report = ConnectionReport::connecting(&settings.component, totals.unwrap_or_default());
         let entry = Arc::new(Registered {
             servers,
             settings,
             report: watch::Sender::new(report),
+            started: now(),
+            journal: Arc::clone(&self.journal),
         });
         entries.push(Arc::clone(&entry));
+        self.journal.notify();
         Some(Registration {
             registry: Arc::clone(self),
             entry,
         })
+    }
+
+    fn retired(&self) -> MutexGuard<'_, BTreeMap<String, ConnectionTotals>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The reports, and the totals of components that were registered once and are not now: each
+    /// component is in one of them.
+    pub(crate) fn all_totals(&self) -> (Vec<ConnectionReport>, Vec<(String, ConnectionTotals)>) {
+        let entries = self.entries();
+        let reports = entries.iter().map(|entry| entry.report()).collect();
+        let retired = self.retired();
+        let pairs = retired.iter();
+        let pairs = pairs.map(|(name, totals)| (name.clone(), *totals));
+        (reports, pairs.collect())
+    }
+
+    pub(crate) fn journal(&self) -> &Arc<Journal> {
+        &self.journal
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Registered>> {
@@ -108,8 +155,19 @@ impl std::ops::Deref for Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registry
-            .entries()
-            .retain(|entry| !Arc::ptr_eq(entry, &self.entry));
+        let registry = &self.registry;
+        let mut entries = registry.entries();
+        entries.retain(|entry| !Arc::ptr_eq(entry, &self.entry));
+        let mut totals = self.entry.look(|report| report.totals);
+        totals.went_down(now());
+        // While the entries are locked, as in `register`: nobody sees the component nowhere.
+        registry
+            .retired()
+            .insert(self.entry.settings.component.clone(), totals);
+        registry.journal.notify();
     }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

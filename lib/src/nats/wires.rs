@@ -1,14 +1,17 @@
 //! What async-nats calls back: its events, its reconnect passes and its question how long to wait.
-//! Bounded channels; what does not fit is dropped, because the driver also looks for itself.
+//! Bounded channels; what does not fit is dropped, because the driver also looks for itself. What
+//! must not be lost is counted inside the callback.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event};
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
+use crate::nats::passes::{Pass, Passes};
+use crate::nats::totals::FailedAttempts;
 
 const EVENT_CAPACITY: usize = 256;
 const PASS_CAPACITY: usize = 16;
@@ -16,9 +19,17 @@ const PASS_CAPACITY: usize = 16;
 /// The receiving ends.
 pub(crate) struct Wires {
     pub(crate) events: mpsc::Receiver<Event>,
-    pub(crate) passes: mpsc::Receiver<Vec<async_nats::Server>>,
+    pub(crate) passes: mpsc::Receiver<Pass>,
     /// Set while a reconnect is ours: its first attempt is made at once.
     pub(crate) moving: Arc<AtomicBool>,
+    failed: Arc<Mutex<FailedAttempts>>,
+}
+
+impl Wires {
+    /// The attempts of this client that failed so far.
+    pub(crate) fn failed_attempts(&self) -> FailedAttempts {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Lets `options` call back into new wires.
@@ -27,13 +38,18 @@ pub(crate) fn attach(options: ConnectOptions, backoff: Backoff) -> (ConnectOptio
     let (pass_sender, passes) = mpsc::channel(PASS_CAPACITY);
     let moving = Arc::new(AtomicBool::new(false));
     let ours = Arc::clone(&moving);
+    let failed = Arc::default();
+    let count = PassCounter {
+        passes: Mutex::default(),
+        failed: Arc::clone(&failed),
+    };
     let options = options
         .event_callback(move |event| {
             event_sender.try_send(event).ok();
             std::future::ready(())
         })
         .reconnect_to_server_callback(move |servers, _info| {
-            pass_sender.try_send(servers).ok();
+            pass_sender.try_send(count.handle_servers(&servers)).ok();
             // The client goes on choosing by itself.
             std::future::ready(None)
         })
@@ -46,8 +62,26 @@ pub(crate) fn attach(options: ConnectOptions, backoff: Backoff) -> (ConnectOptio
             events,
             passes,
             moving,
+            failed,
         },
     )
+}
+
+struct PassCounter {
+    passes: Mutex<Passes>,
+    failed: Arc<Mutex<FailedAttempts>>,
+}
+
+impl PassCounter {
+    fn handle_servers(&self, servers: &[async_nats::Server]) -> Pass {
+        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        let pass = passes.handle_servers(servers);
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, failure) in &pass.failures {
+            failed.count(failure.kind);
+        }
+        pass
+    }
 }
 
 /// A move of ours reconnects at once; after an outage even the first attempt is jittered, because

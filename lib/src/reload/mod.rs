@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use report::{LastPreflight, LastReload, ReloadCounts, ReloadOutcome, ReloadReport, Verdict};
-pub(crate) use task::{Command, Reloader, Timing};
+pub(crate) use task::{Command, Reloader, RollbackReason, Timing};
 
 use crate::material::{Material, MaterialDigest, Policy, Reason, Rejection};
 use crate::reload::ask::{Ask, Quarantine};
@@ -106,6 +106,8 @@ pub(crate) struct Reload {
     random: fn() -> f64,
     disk: Disk,
     last_raw: Option<RawDigest>,
+    /// When the content that was read last was read first.
+    change_seen: Option<Instant>,
     quarantine: Quarantine,
 }
 
@@ -121,6 +123,7 @@ impl Reload {
             random,
             disk: Disk::Settled,
             last_raw: None,
+            change_seen: None,
             quarantine: Quarantine::default(),
         }
     }
@@ -135,6 +138,9 @@ impl Reload {
         let raw = read.as_ref().ok().map(RawMaterial::digest);
         if matches!(self.disk, Disk::Settled) && raw.is_some() && raw == self.last_raw {
             return Decision::Unchanged;
+        }
+        if raw != self.last_raw {
+            self.change_seen = Some(now.instant);
         }
         self.last_raw = raw;
         match self.judge(read, now) {
@@ -172,6 +178,11 @@ impl Reload {
             GateAnswer::Refused(rejection) => ask.refused(rejection.clone(), now.instant),
             GateAnswer::Pending { .. } => ask.pending(now.instant),
         }
+    }
+
+    /// When what the files hold now was seen first.
+    pub(crate) fn change_seen(&self) -> Option<Instant> {
+        self.change_seen
     }
 
     /// The material of the last decision is active now.

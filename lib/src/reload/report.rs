@@ -1,12 +1,14 @@
 //! What the reload task knows, and how it changes: a board that the task writes and others read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::watch;
 
 use crate::clock;
-use crate::material::{self, CertificateFacts, Rejection};
+use crate::material::{self, Inspection, Material, Rejection};
+use crate::reload::task::RollbackReason;
 use crate::source::{RawMaterial, ReadError, Source, SourceWarning, WatcherMode};
 use crate::store::{GateAnswer, Generation};
 
@@ -80,10 +82,21 @@ pub struct LastPreflight {
 pub struct ReloadCounts {
     /// Generations published, rollbacks included.
     pub published: u64,
+    /// Outcomes that found what is active already: somebody asked, or the files went back to it
+    /// after a rejection.
+    pub unchanged: u64,
     /// Rejections, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
-    /// Generations that took back a failed one.
-    pub rollbacks: u64,
+    /// Candidates that the gate accepted.
+    pub preflights_accepted: u64,
+    /// Answers of the gate that refused a candidate.
+    pub preflights_refused: u64,
+    /// Answers of the gate that meant nothing.
+    pub preflights_pending: u64,
+    /// Generations that took back one whose certificates were refused.
+    pub rollbacks_tls: u64,
+    /// Generations that took back one whose user was not authorized.
+    pub rollbacks_auth: u64,
     /// Reads of the source.
     pub reads: u64,
 }
@@ -95,12 +108,15 @@ pub struct ReloadReport {
     pub verdict: Verdict,
     /// Why, if they are not active.
     pub disk_rejection: Option<Rejection>,
-    /// The leaf the files hold, if it can be read at all.
-    pub disk_leaf: Option<CertificateFacts>,
+    /// The certificates the files hold, as far as they can be read at all.
+    pub disk: Arc<Inspection>,
     /// Since when the files differ from what is active.
     pub disk_differs_since: Option<SystemTime>,
-    /// The last outcome; `unchanged` only where somebody asked for a reload.
+    /// The last outcome; `unchanged` only where somebody asked for a reload, or where the files
+    /// went back to what is active after a rejection.
     pub last_reload: Option<LastReload>,
+    /// When something acceptable was judged last: published, or unchanged as above.
+    pub last_success: Option<SystemTime>,
     /// The last rejection, kept after recovery.
     pub last_rejection: Option<(Rejection, SystemTime)>,
     /// The last answer of the gate.
@@ -115,6 +131,14 @@ pub struct ReloadReport {
     pub beat: Instant,
 }
 
+impl ReloadReport {
+    fn succeeded(&mut self, outcome: ReloadOutcome) {
+        let at = clock::now();
+        self.last_success = Some(at);
+        self.last_reload = Some(LastReload { outcome, at });
+    }
+}
+
 /// What was read, if a verdict comes from a read.
 pub(super) type Read<'a> = Option<&'a Result<RawMaterial, ReadError>>;
 
@@ -126,9 +150,10 @@ impl Board {
         let (board, reader) = watch::channel(ReloadReport {
             verdict: Verdict::Unreadable,
             disk_rejection: None,
-            disk_leaf: None,
+            disk: Arc::default(),
             disk_differs_since: None,
             last_reload: None,
+            last_success: None,
             last_rejection: None,
             last_preflight: None,
             source_warnings: Vec::new(),
@@ -150,17 +175,33 @@ impl Board {
 
     pub(super) fn answered(&self, answer: GateAnswer) {
         let at = clock::now();
-        self.0
-            .send_modify(|report| report.last_preflight = Some(LastPreflight { answer, at }));
+        self.0.send_modify(|report| {
+            match &answer {
+                GateAnswer::Accepted => report.counts.preflights_accepted += 1,
+                GateAnswer::Refused(_) => report.counts.preflights_refused += 1,
+                GateAnswer::Pending { .. } => report.counts.preflights_pending += 1,
+                GateAnswer::NotAsked { .. } => {}
+            }
+            report.last_preflight = Some(LastPreflight { answer, at });
+        });
     }
 
-    /// The files hold what is active.
-    pub(super) fn in_step(&self, active_leaf: Option<CertificateFacts>) {
+    /// The files hold what is active. `asked` says whether somebody waits for that answer.
+    pub(super) fn in_step(&self, active: Option<&Material>, asked: bool) {
         self.0.send_modify(|report| {
+            let rejected = |last: &LastReload| matches!(last.outcome, ReloadOutcome::Rejected(_));
+            if asked || report.last_reload.as_ref().is_some_and(rejected) {
+                report.counts.unchanged += 1;
+                report.succeeded(ReloadOutcome::Unchanged);
+            }
             report.verdict = Verdict::Active;
             report.disk_rejection = None;
-            report.disk_leaf = active_leaf;
             report.disk_differs_since = None;
+            let facts = active.map(Material::facts);
+            // Asked at each poll: an unchanged set is not copied again.
+            if let Some(facts) = facts.filter(|facts| !report.disk.is_of(facts)) {
+                report.disk = Arc::new(facts.into());
+            }
         });
     }
 
@@ -171,8 +212,7 @@ impl Board {
             report.disk_rejection = rejection;
             report.disk_differs_since.get_or_insert_with(clock::now);
             if let Some(read) = read {
-                let leaf = |raw| material::inspect(raw).chain.into_iter().next();
-                report.disk_leaf = read.as_ref().ok().and_then(leaf);
+                report.disk = Arc::new(read.as_ref().map(material::inspect).unwrap_or_default());
             }
         });
     }
@@ -191,13 +231,15 @@ impl Board {
         });
     }
 
-    pub(super) fn published(&self, generation: Generation, rollback: bool) {
-        let outcome = ReloadOutcome::Published(generation);
-        let at = clock::now();
+    pub(super) fn published(&self, generation: Generation, rollback: Option<RollbackReason>) {
         self.0.send_modify(|report| {
             report.counts.published += 1;
-            report.counts.rollbacks += u64::from(rollback);
-            report.last_reload = Some(LastReload { outcome, at });
+            match rollback {
+                None => {}
+                Some(RollbackReason::Tls) => report.counts.rollbacks_tls += 1,
+                Some(RollbackReason::Auth) => report.counts.rollbacks_auth += 1,
+            }
+            report.succeeded(ReloadOutcome::Published(generation));
         });
     }
 }

@@ -14,7 +14,7 @@ use crate::material::{Material, Policy, Reason, Rejection, Warning};
 use crate::reload::report::{Board, Read, ReloadOutcome, ReloadReport, Verdict};
 use crate::reload::{Decision, Now, Reload, Trigger};
 use crate::source::Source;
-use crate::store::{Candidate, Gate, GateAnswer, Generation, Snapshot, Store};
+use crate::store::{Candidate, Gate, GateAnswer, Generation, Origin, Snapshot, Store};
 use crate::tls::{self, TlsVersions};
 
 /// Intervals of the reload task.
@@ -35,10 +35,20 @@ pub(crate) enum Command {
     /// A connection cannot come up on `generation` for TLS or authorization causes.
     ConnectionRefused {
         generation: Generation,
+        reason: RollbackReason,
         detail: String,
     },
     /// A server was registered: somebody new can be asked.
     NewServer,
+}
+
+/// Who refuses the connections of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RollbackReason {
+    /// Certificates are refused, by the server or by us.
+    Tls,
+    /// The certificate is accepted, the user is not authorized.
+    Auth,
 }
 
 type Asking = Pin<Box<dyn Future<Output = GateAnswer> + Send>>;
@@ -132,9 +142,11 @@ impl Reloader {
                 self.replies.push(reply);
                 self.read(Trigger::Manual).await;
             }
-            Command::ConnectionRefused { generation, detail } => {
-                self.roll_back(generation, &detail);
-            }
+            Command::ConnectionRefused {
+                generation,
+                reason,
+                detail,
+            } => self.roll_back(generation, reason, &detail),
             Command::NewServer => {
                 self.machine.handle_new_server(now(None).instant);
                 self.read(Trigger::Watch).await;
@@ -179,7 +191,7 @@ impl Reloader {
         match decision {
             Decision::Unchanged => {
                 self.asking = None;
-                self.show_in_step();
+                self.show_in_step(!self.replies.is_empty());
                 self.reply(&ReloadOutcome::Unchanged);
             }
             Decision::Settling => {
@@ -223,7 +235,10 @@ impl Reloader {
         match tls::fixed_config(&material, self.versions) {
             Err(error) => self.refuse_config(&error),
             Ok(client_config) => {
-                let snapshot = self.store.publish(material, client_config, None);
+                let origin = Origin::Change {
+                    seen: self.machine.change_seen(),
+                };
+                let snapshot = self.store.publish(material, client_config, origin);
                 self.machine.handle_published();
                 log_published(&snapshot);
                 self.show_published(&snapshot);
@@ -241,7 +256,7 @@ impl Reloader {
         self.reject(rejection, true, None);
     }
 
-    fn roll_back(&mut self, generation: Generation, detail: &str) {
+    fn roll_back(&mut self, generation: Generation, reason: RollbackReason, detail: &str) {
         let Some(active) = self
             .store
             .active()
@@ -267,14 +282,14 @@ impl Reloader {
         let snapshot = self.store.publish(
             Arc::clone(last_good.material()),
             last_good.client_config(),
-            Some(generation),
+            Origin::Rollback { from: generation },
         );
         error!(
             failed_generation = %generation, generation = %snapshot.generation(), detail,
             "rolled back: connections could not come up on the new material"
         );
         // The files are not in step with this one, so the leaf they hold stays shown.
-        self.board.published(snapshot.generation(), true);
+        self.board.published(snapshot.generation(), Some(reason));
         if quarantined.on_disk {
             self.reject(quarantined.rejection, true, None);
         } else {
@@ -284,8 +299,8 @@ impl Reloader {
 
     fn show_published(&mut self, snapshot: &Snapshot) {
         let generation = snapshot.generation();
-        self.board.published(generation, false);
-        self.show_in_step();
+        self.board.published(generation, None);
+        self.show_in_step(false);
         self.reply(&ReloadOutcome::Published(generation));
     }
 
@@ -318,10 +333,10 @@ impl Reloader {
         self.board.differs(verdict, refusal, read);
     }
 
-    fn show_in_step(&self) {
+    fn show_in_step(&self, asked: bool) {
         let active = self.store.active();
-        let leaf = active.map(|active| active.material().facts().leaf().clone());
-        self.board.in_step(leaf);
+        let material = active.as_ref().map(|active| &**active.material());
+        self.board.in_step(material, asked);
     }
 
     fn reply(&mut self, outcome: &ReloadOutcome) {

@@ -258,7 +258,7 @@ impl DiskStatus {
                 .and_then(|report| report.disk_differs_since)
                 .and_then(timestamp),
             leaf: reload
-                .and_then(|report| report.disk_leaf.as_ref())
+                .and_then(|report| report.disk.chain.first())
                 .map(CertificateStatus::from),
         }
     }

@@ -6,6 +6,7 @@ mod gate;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
@@ -41,10 +42,19 @@ impl fmt::Display for Generation {
     }
 }
 
+/// Why a generation was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The source holds something new, first read at this moment.
+    Change { seen: Option<Instant> },
+    /// Connections could not come up on this generation.
+    Rollback { from: Generation },
+}
+
 /// One immutable value: a generation, its material and the rustls configuration made from it.
 pub struct Snapshot {
     generation: Generation,
-    rolled_back_from: Option<Generation>,
+    origin: Origin,
     material: Arc<Material>,
     client_config: Arc<ClientConfig>,
 }
@@ -59,7 +69,18 @@ impl Snapshot {
     /// The generation that failed, if this one is a rollback.
     #[must_use]
     pub fn rolled_back_from(&self) -> Option<Generation> {
-        self.rolled_back_from
+        match self.origin {
+            Origin::Rollback { from } => Some(from),
+            Origin::Change { .. } => None,
+        }
+    }
+
+    /// When the change that led to this generation was seen; none for a rollback.
+    pub(crate) fn change_seen(&self) -> Option<Instant> {
+        match self.origin {
+            Origin::Change { seen } => seen,
+            Origin::Rollback { .. } => None,
+        }
     }
 
     /// The validated set.
@@ -80,7 +101,7 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
             .field("generation", &self.generation)
-            .field("rolled_back_from", &self.rolled_back_from)
+            .field("origin", &self.origin)
             .field("leaf", &self.material.facts().leaf().fingerprint_sha256)
             .finish_non_exhaustive()
     }
@@ -121,7 +142,7 @@ impl Store {
         &self,
         material: Arc<Material>,
         client_config: Arc<ClientConfig>,
-        rolled_back_from: Option<Generation>,
+        origin: Origin,
     ) -> Arc<Snapshot> {
         let _turn = self
             .publishing
@@ -130,7 +151,7 @@ impl Store {
         let generation = self.generation.borrow().next();
         let snapshot = Arc::new(Snapshot {
             generation,
-            rolled_back_from,
+            origin,
             material,
             client_config,
         });

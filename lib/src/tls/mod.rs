@@ -18,6 +18,8 @@ pub use connector::Connector;
 pub use names::ServerNames;
 pub use serial::{Handshake, SerialConfig};
 
+pub(crate) use serial::Wire;
+
 use crate::material::Material;
 use crate::{crypto, tls::names::NamedVerifier};
 

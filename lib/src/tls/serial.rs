@@ -38,6 +38,14 @@ pub struct Handshake {
     pub server_rejected: Option<Error>,
 }
 
+/// What the last handshake showed each side, for whoever reports it.
+pub(crate) struct Wire {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) presented: bool,
+    /// The server's own certificate, once it was accepted.
+    pub(crate) server: Option<Arc<CertificateDer<'static>>>,
+}
+
 impl SerialConfig {
     pub(crate) fn new(
         store: Arc<Store>,
@@ -74,11 +82,20 @@ impl SerialConfig {
             server_rejected: pin.server_rejected.clone(),
         })
     }
+
+    pub(crate) fn wire(&self) -> Option<Wire> {
+        self.follower.pin().as_ref().map(|pin| Wire {
+            snapshot: Arc::clone(&pin.snapshot),
+            presented: pin.presented,
+            server: pin.server.clone(),
+        })
+    }
 }
 
 struct Pin {
     snapshot: Arc<Snapshot>,
     presented: bool,
+    server: Option<Arc<CertificateDer<'static>>>,
     server_rejected: Option<Error>,
 }
 
@@ -128,6 +145,9 @@ impl ServerCertVerifier for Follower {
             server_name,
         );
         pin.server_rejected = verdict.as_ref().err().cloned();
+        pin.server = verdict
+            .is_ok()
+            .then(|| Arc::new(end_entity.clone().into_owned()));
         verdict
     }
 
@@ -164,6 +184,7 @@ impl ServerCertVerifier for Follower {
         *self.pin() = self.store.active().map(|snapshot| Pin {
             snapshot,
             presented: false,
+            server: None,
             server_rejected: None,
         });
         self.provider

@@ -1,0 +1,179 @@
+//! The names, units, help texts and buckets of the metrics: a contract with rules and dashboards.
+
+use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+pub(super) const BUILD_INFO: &str = "nats_mtls_build_info";
+pub(super) const GENERATION: &str = "nats_mtls_generation";
+pub(super) const NOT_AFTER: &str = "nats_mtls_certificate_not_after_timestamp_seconds";
+pub(super) const NOT_BEFORE: &str = "nats_mtls_certificate_not_before_timestamp_seconds";
+pub(super) const RELOADS: &str = "nats_mtls_reload_total";
+pub(super) const LAST_RELOAD_SUCCESSFUL: &str = "nats_mtls_last_reload_successful";
+pub(super) const LAST_RELOAD_SUCCESS: &str = "nats_mtls_last_reload_success_timestamp_seconds";
+pub(super) const DISK_DIFFERS_SINCE: &str = "nats_mtls_disk_differs_since_timestamp_seconds";
+pub(super) const PREFLIGHTS: &str = "nats_mtls_preflight_total";
+pub(super) const ROLLBACKS: &str = "nats_mtls_rollback_total";
+pub(super) const ROTATION_DURATION: &str = "nats_mtls_rotation_duration_seconds";
+pub(super) const WATCHER_MODE: &str = "nats_mtls_watcher_mode";
+pub(super) const CONNECT_ATTEMPTS: &str = "nats_mtls_connect_attempts_total";
+pub(super) const FIRST_CONNECTION: &str = "nats_mtls_first_connection_seconds";
+pub(super) const CONNECTION_UP: &str = "nats_mtls_connection_up";
+pub(super) const CONNECTION_UP_SECONDS: &str = "nats_mtls_connection_up_seconds_total";
+pub(super) const CONNECTION_GENERATION: &str = "nats_mtls_connection_generation";
+pub(super) const CONNECTS: &str = "nats_mtls_connect_total";
+pub(super) const DISCONNECTS: &str = "nats_mtls_disconnect_total";
+pub(super) const RECONNECTS: &str = "nats_mtls_reconnect_total";
+pub(super) const CLOSED: &str = "nats_mtls_connection_closed_total";
+pub(super) const OUTAGES: &str = "nats_mtls_outage_seconds";
+
+/// From a move of a few milliseconds to an outage of an hour.
+const OUTAGE_BUCKETS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
+];
+/// From a change that is asked about at once to one that waits for its servers for hours.
+const ROTATION_BUCKETS: &[f64] = &[
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 21_600.0,
+];
+
+/// The histograms and the upper bounds of their buckets, in seconds: for whoever installs the
+/// recorder. The Prometheus exporter makes summaries of histograms without buckets.
+#[must_use]
+pub fn histogram_buckets() -> [(&'static str, &'static [f64]); 2] {
+    [
+        (OUTAGES, OUTAGE_BUCKETS),
+        (ROTATION_DURATION, ROTATION_BUCKETS),
+    ]
+}
+
+/// Tells the recorder what each metric means.
+pub(crate) fn describe() {
+    for (name, unit, help) in GAUGES {
+        describe_gauge!(name, unit, help);
+    }
+    for (name, unit, help) in COUNTERS {
+        describe_counter!(name, unit, help);
+    }
+    for (name, unit, help) in HISTOGRAMS {
+        describe_histogram!(name, unit, help);
+    }
+}
+
+type Described = (&'static str, Unit, &'static str);
+
+const GAUGES: [Described; 11] = [
+    (
+        BUILD_INFO,
+        Unit::Count,
+        "Always 1; the version of nats-mtls and its crypto provider.",
+    ),
+    (
+        GENERATION,
+        Unit::Count,
+        "The active generation; 0 before there is material.",
+    ),
+    (
+        NOT_AFTER,
+        Unit::Seconds,
+        "When the certificate ends; of several the one that ends first.",
+    ),
+    (
+        NOT_BEFORE,
+        Unit::Seconds,
+        "When the same certificate began to be valid.",
+    ),
+    (
+        LAST_RELOAD_SUCCESSFUL,
+        Unit::Count,
+        "1 if what was judged last was acceptable; 0 before that.",
+    ),
+    (
+        LAST_RELOAD_SUCCESS,
+        Unit::Seconds,
+        "When something acceptable was judged last.",
+    ),
+    (
+        DISK_DIFFERS_SINCE,
+        Unit::Seconds,
+        "Since when the files differ from what is active; 0 while they agree.",
+    ),
+    (
+        WATCHER_MODE,
+        Unit::Count,
+        "1 for the way changes are noticed, 0 for the other.",
+    ),
+    (
+        FIRST_CONNECTION,
+        Unit::Seconds,
+        "From the start of the connection to the first time it was up.",
+    ),
+    (
+        CONNECTION_UP,
+        Unit::Count,
+        "1 while the connection is up, else 0.",
+    ),
+    (
+        CONNECTION_GENERATION,
+        Unit::Count,
+        "The generation the connection came up on last; 0 before that.",
+    ),
+];
+
+const COUNTERS: [Described; 9] = [
+    (
+        RELOADS,
+        Unit::Count,
+        "Outcomes of reloads; unchanged only if asked for, or back after a rejection.",
+    ),
+    (
+        PREFLIGHTS,
+        Unit::Count,
+        "Answers of the servers about candidates.",
+    ),
+    (
+        ROLLBACKS,
+        Unit::Count,
+        "Generations that took back one that connections could not come up on.",
+    ),
+    (
+        CONNECT_ATTEMPTS,
+        Unit::Count,
+        "Attempts to connect to one server, by what came of them.",
+    ),
+    (
+        CONNECTION_UP_SECONDS,
+        Unit::Seconds,
+        "For how long the connection has been up altogether, in whole seconds.",
+    ),
+    (
+        CONNECTS,
+        Unit::Count,
+        "How often the connection came up, the first time included.",
+    ),
+    (
+        DISCONNECTS,
+        Unit::Count,
+        "How often the connection went down, by cause.",
+    ),
+    (
+        RECONNECTS,
+        Unit::Count,
+        "How often the connection came up again, by the cause of the disconnect.",
+    ),
+    (
+        CLOSED,
+        Unit::Count,
+        "Connections closed for good without being asked to.",
+    ),
+];
+
+const HISTOGRAMS: [Described; 2] = [
+    (
+        ROTATION_DURATION,
+        Unit::Seconds,
+        "From the first sight of a change to a live connection on it.",
+    ),
+    (
+        OUTAGES,
+        Unit::Seconds,
+        "How long the connection was down, each time it came up again.",
+    ),
+];

@@ -1,0 +1,256 @@
+//! A connection tells its story: what was done to the server, what the connection's events say,
+//! what its report counts and what Prometheus scrapes are the same, asserted exactly where that is
+//! possible.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use nats_mtls::nats::{Cause, ConnectionState, ConnectionTotals};
+use nats_mtls::{ConnectSettings, Connection, ConnectionEvent};
+use nats_mtls_tests::files::{Contents, KubernetesVolume};
+use nats_mtls_tests::long;
+use nats_mtls_tests::metrics::{Metrics, Scrape};
+use nats_mtls_tests::pki::{Authority, LeafSpec};
+use nats_mtls_tests::server::{NatsServer, ServerSettings};
+use nats_mtls_tests::service::{self, NAME, Service};
+use nats_mtls_tests::wait::{PATIENCE, eventually, throughout};
+use tokio::sync::broadcast;
+
+const ALL: &[(&str, &str)] = &[("component", NAME)];
+
+async fn came_up(connection: &Connection, connects: u64) -> Result<ConnectionTotals> {
+    let what = format!("up for the {connects}. time");
+    eventually(PATIENCE, &what, || async {
+        let report = connection.report();
+        let up = report.state == ConnectionState::Connected && report.totals.connects >= connects;
+        Ok(up.then_some(report.totals))
+    })
+    .await
+}
+
+async fn went_down(connection: &Connection) -> Result<()> {
+    eventually(PATIENCE, "the outage is noticed", || async {
+        let down = connection.report().state == ConnectionState::Disconnected;
+        Ok(down.then_some(()))
+    })
+    .await
+}
+
+/// The causes of the disconnects, and the outages that followed them; an error if they do not
+/// alternate.
+fn outages(events: &mut broadcast::Receiver<ConnectionEvent>) -> Result<Vec<(Cause, Duration)>> {
+    let mut outages = Vec::new();
+    while let Ok(down) = events.try_recv() {
+        let up = events.try_recv().context("down, and not up again")?;
+        match (down, up) {
+            (
+                ConnectionEvent::Disconnected { cause },
+                ConnectionEvent::Reconnected {
+                    outage,
+                    cause: same,
+                    ..
+                },
+            ) if cause == same => outages.push((cause, outage)),
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+    Ok(outages)
+}
+
+/// Metrics, report and events are the same story.
+fn agree(scrape: &Scrape, totals: &ConnectionTotals, outages: &[(Cause, Duration)]) -> Result<()> {
+    let count = u64::try_from(outages.len())?;
+    assert_eq!(totals.disconnects.total(), count);
+    assert_eq!(totals.reconnects.total(), count);
+    assert_eq!(totals.connects, count + 1);
+    assert_eq!(scrape.count("nats_mtls_connect_total", ALL)?, count + 1);
+    let attempts = [("component", NAME), ("result", "ok")];
+    assert_eq!(
+        scrape.count("nats_mtls_connect_attempts_total", &attempts)?,
+        count + 1
+    );
+    for cause in Cause::ALL {
+        let labels = [("component", NAME), ("cause", cause.as_str())];
+        let told = outages.iter().filter(|(told, _)| *told == cause).count();
+        let told = u64::try_from(told)?;
+        assert_eq!(totals.disconnects.of(cause), told, "{cause:?}");
+        assert_eq!(totals.reconnects.of(cause), told, "{cause:?}");
+        assert_eq!(scrape.count("nats_mtls_disconnect_total", &labels)?, told);
+        assert_eq!(scrape.count("nats_mtls_reconnect_total", &labels)?, told);
+    }
+    assert_eq!(scrape.count("nats_mtls_outage_seconds_count", ALL)?, count);
+    let sum = scrape.sum("nats_mtls_outage_seconds_sum", ALL)?;
+    let told: Duration = outages.iter().map(|(_, outage)| *outage).sum();
+    ensure!((sum - told.as_secs_f64()).abs() < 1e-6, "{sum} s, {told:?}");
+    for bound in ["0.25", "1", "5", "30"] {
+        let limit = Duration::from_secs_f64(bound.parse()?);
+        let within = outages
+            .iter()
+            .filter(|(_, outage)| *outage <= limit)
+            .count();
+        let labels = [("component", NAME), ("le", bound)];
+        let bucket = scrape.count("nats_mtls_outage_seconds_bucket", &labels)?;
+        assert_eq!(bucket, u64::try_from(within)?, "up to {bound} s");
+    }
+    assert_eq!(scrape.count("nats_mtls_connection_up", ALL)?, 1);
+    assert_eq!(scrape.count("nats_mtls_connection_closed_total", ALL)?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ten_restarts_are_ten_outages() -> Result<()> {
+    let metrics = Metrics::install()?;
+    let mut service = Service::start().await?;
+    let began = Instant::now();
+    let mut events = service.connection.events();
+    let epoch = service.connection.reconnect_epoch();
+    let mut longest = Duration::ZERO;
+    for restart in 1..=10 {
+        let stopped = Instant::now();
+        service.server.restart().await?;
+        came_up(&service.connection, restart + 1).await?;
+        longest += stopped.elapsed();
+    }
+    assert_eq!(*epoch.borrow(), 10);
+    let outages = outages(&mut events)?;
+    ensure!(outages.iter().all(|(cause, _)| *cause == Cause::Network));
+    let down: Duration = outages.iter().map(|(_, outage)| *outage).sum();
+    ensure!(down <= longest, "{down:?} of outage in {longest:?}");
+    let totals = service.connection.report().totals;
+    let scrape = metrics.scrape(&service.manager.status_handle());
+    agree(&scrape, &totals, &outages)?;
+    // It was up whenever it was not down.
+    let up = totals.up_time(Instant::now());
+    let missing = (began.elapsed()).abs_diff(up + down);
+    ensure!(missing < Duration::from_secs(1), "{up:?} up, {down:?} down");
+    let seconds = scrape.count("nats_mtls_connection_up_seconds_total", ALL)?;
+    ensure!(
+        seconds.abs_diff(up.as_secs()) <= 1,
+        "{seconds} s, {up:?} up"
+    );
+    Ok(())
+}
+
+struct InCluster {
+    servers: Vec<NatsServer>,
+    connection: Connection,
+    status: nats_mtls::StatusHandle,
+    _volume: KubernetesVolume,
+}
+
+impl InCluster {
+    async fn start(settings: impl FnOnce(ServerSettings) -> ServerSettings) -> Result<Self> {
+        let authority = Authority::new("root");
+        let identity = authority.issue(&LeafSpec::client(NAME));
+        let volume = KubernetesVolume::new(&Contents::new(&identity, &authority.root_pem()))?;
+        let servers =
+            NatsServer::start_cluster(settings(ServerSettings::new(&authority)), 3).await?;
+        let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
+        let manager = service::builder(&volume).build().await?;
+        let settings = ConnectSettings::new().component(NAME);
+        let connection = manager.connect(urls.join(","), settings).await?;
+        Ok(Self {
+            servers,
+            connection,
+            status: manager.status_handle(),
+            _volume: volume,
+        })
+    }
+
+    /// Where it is connected, as the servers see it.
+    async fn home(&self) -> Result<usize> {
+        eventually(PATIENCE, "a server has the connection", || async {
+            for (position, server) in self.servers.iter().enumerate() {
+                let seen = server.connection(NAME).await;
+                if seen.is_ok_and(|connection| connection.is_some()) {
+                    return Ok(Some(position));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn only_the_loss_of_its_own_node_is_an_outage() -> Result<()> {
+    let metrics = Metrics::install()?;
+    let mut cluster = InCluster::start(|server| server).await?;
+    let mut events = cluster.connection.events();
+    let home = cluster.home().await?;
+    cluster.servers[home].kill();
+    came_up(&cluster.connection, 2).await?;
+    let refuge = cluster.home().await?;
+    ensure!(refuge != home);
+    let other = 3 - home - refuge;
+    cluster.servers[other].kill();
+    throughout(Duration::from_secs(2), "nothing happens", || async {
+        Ok(cluster.connection.report().totals.is_up())
+    })
+    .await?;
+    cluster.servers[home].restart().await?;
+    cluster.servers[other].restart().await?;
+
+    let mut lost = 1;
+    for position in 0..3 {
+        lost += u64::from(cluster.home().await? == position);
+        cluster.servers[position].restart().await?;
+        came_up(&cluster.connection, lost + 1).await?;
+    }
+    let outages = outages(&mut events)?;
+    assert_eq!(u64::try_from(outages.len())?, lost);
+    ensure!(outages.iter().all(|(cause, _)| *cause == Cause::Network));
+    let totals = cluster.connection.report().totals;
+    agree(&metrics.scrape(&cluster.status), &totals, &outages)
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_everything_is_noticed_by_the_pings() -> Result<()> {
+    const PING: Duration = Duration::from_secs(2);
+    let metrics = Metrics::install()?;
+    let settings = |settings: ConnectSettings| {
+        settings
+            .ping_interval(PING)
+            .connect_timeout(Duration::from_secs(1))
+    };
+    let service = Service::start_with(|server| server, |manager| manager, settings).await?;
+    let mut events = service.connection.events();
+    let silence = if long() { 20 } else { 9 };
+    let frozen = Instant::now();
+    service.server.freeze().await?;
+    went_down(&service.connection).await?;
+    let noticed = frozen.elapsed();
+    // On the third ping without an answer to the first.
+    ensure!(
+        noticed > 2 * PING && noticed < 5 * PING,
+        "after {noticed:?}"
+    );
+    tokio::time::sleep(Duration::from_secs(silence).saturating_sub(frozen.elapsed())).await;
+    let report = service.connection.report();
+    let error = report.last_error.context("an attempt failed")?;
+    ensure!(error.contains("timed out"), "{error}");
+    ensure!(report.totals.failed_attempts.network > 0);
+    service.server.thaw()?;
+    let totals = came_up(&service.connection, 2).await?;
+    let whole = frozen.elapsed();
+    let outages = outages(&mut events)?;
+    let [(Cause::Network, outage)] = outages[..] else {
+        anyhow::bail!("{outages:?}");
+    };
+    ensure!(
+        outage <= whole - noticed + Duration::from_millis(100),
+        "{outage:?}"
+    );
+    ensure!(
+        outage + noticed + Duration::from_secs(1) >= whole,
+        "{outage:?}"
+    );
+    let scrape = metrics.scrape(&service.manager.status_handle());
+    agree(&scrape, &totals, &outages)?;
+    let failed = [("component", NAME), ("result", "network")];
+    assert_eq!(
+        scrape.count("nats_mtls_connect_attempts_total", &failed)?,
+        totals.failed_attempts.network
+    );
+    Ok(())
+}
