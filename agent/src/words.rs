@@ -16,6 +16,9 @@ const DAY: u64 = 24 * HOUR;
 /// For a certificate that lives for years, a fifth of its life would be too early to shout.
 const SOON: Duration = Duration::from_secs(30 * DAY);
 
+/// What to do when no server answers.
+pub(crate) const NOT_REACHABLE: &str = "Check host, port, DNS and network policy, that the server runs, and whether it wants --tls-first.";
+
 /// When it ends, with a flag if that needs attention.
 pub(crate) fn validity(not_before: SystemTime, not_after: SystemTime, now: SystemTime) -> String {
     let date = |time| timestamp(time).unwrap_or_else(|| "a date no calendar has".to_owned());

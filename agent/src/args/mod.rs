@@ -10,6 +10,7 @@ mod plan;
 mod run;
 mod startup;
 mod status;
+mod wait;
 
 use clap::{Parser, Subcommand};
 
@@ -21,13 +22,14 @@ pub(crate) use plan::PlanArgs;
 pub(crate) use run::{RunArgs, Switch};
 pub(crate) use startup::{StartupArg, StartupArgs};
 pub(crate) use status::StatusArgs;
+pub(crate) use wait::WaitArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done: accepted, or ended after a SIGTERM
-  1  refused, or failed while running
+  1  refused, not ready, or failed while running
   2  wrong usage: a flag or a variable is missing, malformed or contradicts another
-  3  no NATS server could be reached";
+  3  nobody could be reached: no NATS server, or no agent for status";
 
 /// Keeps the NATS TLS identity of any process fresh: watches certificate, key and CA files,
 /// validates every new set before it is used, and says what is true about it.
@@ -46,6 +48,9 @@ pub(crate) enum Command {
     /// Judge the files once and say what is right and wrong with them; with --server, ask NATS too
     #[command(after_help = check::AFTER_CHECK)]
     Check(Box<CheckArgs>),
+    /// Wait until the files are valid and NATS accepts them, for init containers
+    #[command(after_help = wait::AFTER_WAIT)]
+    Wait(Box<WaitArgs>),
     /// Ask a running agent what is on disk, active and on the wire, and what to do next
     #[command(after_help = status::AFTER_STATUS)]
     Status(StatusArgs),

@@ -6,15 +6,14 @@ use clap::{Args, ValueEnum};
 #[command(next_help_heading = "Start")]
 pub(crate) struct StartupArgs {
     /// While there is no valid material or no server accepts it: fail at once, retry until the
-    /// budget is spent, or retry for ever
+    /// budget is spent, or retry for ever [default: forever for run, retry for wait]
     #[arg(
         long,
         env = "NATS_MTLS_STARTUP",
         hide_env_values = true,
-        value_name = "POLICY",
-        default_value = "forever"
+        value_name = "POLICY"
     )]
-    pub(crate) startup: StartupArg,
+    pub(crate) startup: Option<StartupArg>,
     /// The budget of `--startup retry` [default: connect timeout x servers x passes + margin]
     #[arg(
         long,

@@ -2,6 +2,8 @@
 
 use clap::Parser as _;
 
+use nats_mtls::StartupPolicy;
+
 use super::*;
 use crate::args::{Cli, Command};
 

@@ -83,6 +83,7 @@ pub(super) struct Connection {
     pub(super) presented: Option<bool>,
     pub(super) since: Option<String>,
     pub(super) last_error: Option<String>,
+    pub(super) failed_attempts: Option<u64>,
 }
 
 impl Document {

@@ -189,12 +189,14 @@ fn draw_connections(page: &mut String, document: &Document, now: SystemTime) -> 
     write_table(page, &rows)?;
     for connection in connections.iter().take(CONNECTIONS_SHOWN) {
         // What failed before it came up is history.
-        if let Some(error) = connection
-            .last_error
-            .as_ref()
-            .filter(|_| !connection.is_connected())
-        {
-            writeln!(page, "  last error: {}", brief(error))?;
+        let error = connection.last_error.as_ref();
+        if let Some(error) = error.filter(|_| !connection.is_connected()) {
+            let failed = connection.failed_attempts.unwrap_or_default();
+            writeln!(
+                page,
+                "  {failed} failed attempts, the last: {}",
+                brief(error)
+            )?;
         }
     }
     match connections.len().saturating_sub(CONNECTIONS_SHOWN) {

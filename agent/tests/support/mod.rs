@@ -127,6 +127,14 @@ impl Agent {
         agent
     }
 
+    /// Another command, which serves no HTTP.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self {
+            child: command.stderr(Stdio::piped()).spawn().unwrap(),
+            http: free_address(),
+        }
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status();

@@ -1,7 +1,7 @@
 //! Words for verdicts.
 
 use crate::check::findings::{AnswerResult, Findings, Verdict};
-use crate::words::rough;
+use crate::words::{NOT_REACHABLE, rough};
 
 /// What is wrong, in a sentence; none if nothing is.
 pub(in crate::check) fn wrong(findings: &Findings) -> Option<String> {
@@ -39,9 +39,7 @@ pub(in crate::check) const fn advice(verdict: Verdict) -> Option<&'static str> {
         Verdict::Accepted => None,
         Verdict::Refused(reason) => Some(reason.advice()),
         Verdict::TooShort => Some("Renew the certificate, or its issuer if that ends first."),
-        Verdict::NotReachable => Some(
-            "Check host, port, DNS and network policy, that the server runs, and whether it wants --tls-first.",
-        ),
+        Verdict::NotReachable => Some(NOT_REACHABLE),
         Verdict::NotAsked => Some("Mend what this machine lacks, as named above, and ask again."),
     }
 }

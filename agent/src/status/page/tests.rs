@@ -143,7 +143,9 @@ fn what_to_do_follows_from_what_is_wrong() {
     refused["connections"][0]["last_error"] =
         json!("a:4222: the server refused the client certificate: certificate expired");
     assert!(to_do(&refused).contains("refuses"), "{}", to_do(&refused));
+    refused["connections"][0]["failed_attempts"] = json!(7);
     assert!(page(&refused).contains("orders-agent  DISCONNECTED to a:4222"));
+    assert!(page(&refused).contains("  7 failed attempts, the last: a:4222: the server refused"));
 
     let mut soon = good();
     soon["active"]["chain"][0]["not_after"] = json!("2026-06-03T00:00:00Z");
