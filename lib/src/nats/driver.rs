@@ -18,6 +18,7 @@ use crate::nats::arrival::Arrival;
 use crate::nats::cause::Cause;
 use crate::nats::connection::Request;
 use crate::nats::failure::FailureKind;
+use crate::nats::farewell::Farewell;
 use crate::nats::journal::Observation;
 use crate::nats::lifecycle::ConnectionEvent;
 use crate::nats::passes::{Pass, Refusals};
@@ -31,8 +32,8 @@ use crate::tls::{SerialConfig, TlsVersions, Wire};
 
 /// Between two looks at the client when nothing was heard: events may have been dropped.
 const LOOK: Duration = Duration::from_secs(1);
-/// The same while a move is under way.
-const LOOK_WHILE_MOVING: Duration = Duration::from_millis(20);
+/// The same while something is about to happen.
+const LOOK_CLOSELY: Duration = Duration::from_millis(20);
 /// Between two proofs that the client still takes commands.
 const PULSE: Duration = Duration::from_secs(5);
 /// A connection waits no longer than this for the others of its process to move first.
@@ -67,6 +68,7 @@ pub(crate) struct Driver {
     generation: watch::Receiver<Generation>,
     rotation: Rotation,
     story: Story,
+    farewell: Farewell,
     refusals: Refusals,
     work: Option<Work>,
     pulse: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
@@ -102,6 +104,7 @@ impl Driver {
             generation,
             rotation: Rotation::new(target),
             story: Story::new(ends.events, ends.epoch, failed_before),
+            farewell: Farewell::default(),
             refusals: Refusals::default(),
             work: None,
             pulse: None,
@@ -118,8 +121,8 @@ impl Driver {
                 // Stays registered, so that the probes see it, until the handle is dropped.
                 return std::future::pending().await;
             }
-            let look = if self.rotation.is_moving() {
-                LOOK_WHILE_MOVING
+            let look = if self.rotation.is_moving() || self.farewell.is_awaited() {
+                LOOK_CLOSELY
             } else {
                 LOOK
             };
@@ -160,7 +163,6 @@ impl Driver {
         if before != observe() {
             return; // The next look sees where it ended.
         }
-        // What the server said before it went is in the channel by now, most of the time.
         while let Ok(event) = self.wires.events.try_recv() {
             self.hear(&event);
         }
@@ -174,7 +176,16 @@ impl Driver {
             generation: wire.snapshot.generation(),
         });
         self.rotation.handle_link(link);
-        self.story.handle_link(link, now);
+        let seen = match link {
+            Link::Up { .. } => {
+                self.farewell.handle_up();
+                Some(now)
+            }
+            Link::Down => self.farewell.handle_down(now),
+        };
+        if let Some(seen) = seen {
+            self.story.handle_link(link, seen);
+        }
         let arrival = up.and_then(|(connects, wire)| {
             self.refusals.forget();
             let arrival = Arrival::of(&self.client, &self.registration, connects, &wire)?;
@@ -309,6 +320,7 @@ impl Driver {
                     self.story.handle_hint(cause, now());
                 }
             }
+            Event::Disconnected => self.farewell.handle_heard(),
             Event::Draining => self.story.handle_draining(),
             Event::Closed => self.story.handle_closed(now()),
             // Seen by looking.

@@ -9,6 +9,7 @@ mod connect;
 mod connection;
 mod driver;
 mod failure;
+mod farewell;
 mod journal;
 mod lifecycle;
 mod passes;
