@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::args::RunArgs;
 use crate::config::{RunConfig, Upstream};
-use crate::http::{BindError, Server};
+use crate::http::{BindError, Exporter, Server};
 use crate::logging;
 use crate::outcome::{Outcome, block_on};
 use crate::signals::{EndSignals, hangups};
@@ -21,6 +21,8 @@ use crate::start::{self, StartError};
 enum RunError {
     #[error(transparent)]
     Http(#[from] BindError),
+    #[error("cannot record metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("cannot listen to signals: {0}")]
     Signals(#[from] io::Error),
     #[error(transparent)]
@@ -78,8 +80,8 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
     let status = builder.status_handle();
     if let Some(address) = config.http {
         let server = Server::bind(address).await?;
-        info!(address = %server.address()?, "serving /livez /readyz /startupz /status");
-        tokio::spawn(server.serve(status.clone()));
+        info!(address = %server.address()?, "serving /livez /readyz /startupz /status /metrics");
+        tokio::spawn(server.serve(status.clone(), Exporter::install()?));
     }
     tokio::spawn(reload_on(hangups, status.clone()));
     start::announce(&config.startup);

@@ -14,6 +14,7 @@ Signals:
 HTTP (read-only):
   /livez /readyz /startupz   200 or 503, and one line saying why
   /status                    everything that is known, as JSON
+  /metrics                   the same and what happened, for Prometheus
 
 Examples:
   nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --server tls://nats:4222
@@ -95,7 +96,7 @@ pub(crate) struct RotationArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Process")]
 pub(crate) struct ProcessArgs {
-    /// Where probes and status are served, or `off`
+    /// Where probes, status and metrics are served, or `off`
     #[arg(
         long,
         env = "NATS_MTLS_HTTP",

@@ -76,7 +76,7 @@ fn on_disk(document: &Document) -> Option<String> {
             } else {
                 ""
             };
-            Some(format!("{} ({}){serves}", advice, brief(detail)))
+            Some(format!("{}. {advice}{serves}", brief(detail)))
         }
         "pending" => Some(
             "Wait for a server that answers whether it accepts the new files; they are used then."

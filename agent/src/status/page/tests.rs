@@ -98,7 +98,7 @@ fn three_truths_that_differ_are_told_apart() {
     let advice = nats_mtls::material::Reason::KeyMismatch.advice();
     let (_, steps) = page.split_once("\nWhat to do\n").unwrap();
     assert!(
-        steps.starts_with(&format!("  {advice} (tls.key: ")),
+        steps.starts_with(&format!("  tls.key: not the key of tls.crt. {advice} ")),
         "{steps}"
     );
     assert!(
