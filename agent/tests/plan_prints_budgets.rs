@@ -21,7 +21,7 @@ fn the_page_shows_each_number_and_where_it_comes_from() {
     for line in [
         "Rotation of 24 pods, at most 3 of them without NATS at once",
         "  cycle        4s        reconnect wait 2s + handshake timeout 2s",
-        "  wave window  8s        2 cycles; stop and look when a wave needs longer",
+        "  wave window  8s        2 cycles: one attempt may fail; stop and look when a wave needs longer",
         "  waves        8         24 / 3, rounded up",
         "  total        1m 4s     8 x 8s",
         "  budget       1m        connect timeout 5s x 3 servers x 3 passes + margin 15s",

@@ -4,8 +4,8 @@ use clap::{Args, value_parser};
 
 pub(super) const AFTER_PLAN: &str = "\
 Arithmetic:
-  cycle         reconnect wait + handshake timeout: the longest one move of one connection takes
-  wave window   2 cycles: how long a wave may take before it is called failed
+  cycle         reconnect wait + handshake timeout: one attempt that fails, until the next begins
+  wave window   2 cycles: one attempt may fail, the second must succeed
   waves         pods / max unavailable, rounded up
   budget        connect timeout x servers x passes + margin: how long a start may take
 

@@ -42,7 +42,7 @@ fn draw_rotation(page: &mut String, plan: &Plan) -> fmt::Result {
     row(
         "wave window",
         text(rotation.wave_window),
-        "2 cycles; stop and look when a wave needs longer".to_owned(),
+        "2 cycles: one attempt may fail; stop and look when a wave needs longer".to_owned(),
     )?;
     row(
         "waves",
@@ -105,12 +105,11 @@ fn draw_probes(page: &mut String, plan: &Plan) -> fmt::Result {
     )?;
     page.write_str(
         "
-Start policy                What happens while NATS is down, and the startupProbe
-  --startup fail-fast       ends at the first failure, the orchestrator retries with back-off; as above
-  --startup retry           tries for the budget, then ends and says why; as above
-  --startup forever         never ends by itself, not ready until connected; leave it out, or it restarts
-                            what would have come up by itself
-  init container with wait  tries for the budget before the service starts; the service needs none for it
+Start policy                While NATS is down                         startupProbe
+  --startup fail-fast       ends at the first failure                  none: it is up or gone
+  --startup retry           tries for the budget, ends and says why    as above: the process gives up first
+  --startup forever         goes on trying, not ready                  none: it would kill what is told to wait
+  wait, as init container   the service does not start yet             for the service's own start only
 ",
     )
 }
