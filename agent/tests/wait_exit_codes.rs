@@ -35,13 +35,12 @@ fn without_a_server_valid_files_are_enough_and_that_is_said() {
 #[test]
 fn files_that_come_late_are_waited_for() {
     let set = Set::without_leaf();
-    let waiting = Agent::spawn(
+    let mut waiting = Agent::spawn(
         agent("wait")
             .args(set.flags())
             .args(["--startup-budget", "1m"]),
     );
-    // Long enough for it to have looked once.
-    std::thread::sleep(Duration::from_millis(300));
+    waiting.says("waiting up to 1m");
     set.issue("orders", 3000);
     let (status, log) = waiting.end();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -100,13 +99,12 @@ fn the_budget_is_computed_and_shown() {
 fn a_signal_ends_it_at_once_with_exit_code_one() {
     for signal in ["TERM", "INT"] {
         let set = Set::without_leaf();
-        let waiting = Agent::spawn(
+        let mut waiting = Agent::spawn(
             agent("wait")
                 .args(set.flags())
                 .args(["--startup", "forever"]),
         );
-        // Until its signal handlers are there.
-        std::thread::sleep(Duration::from_millis(500));
+        waiting.says("waiting without a limit");
         let started = Instant::now();
         waiting.signal(signal);
         let (status, log) = waiting.end();
