@@ -8,9 +8,14 @@ mod config;
 mod http;
 mod logging;
 mod outcome;
+mod plan;
 mod run;
 mod signals;
+mod start;
+mod status;
 mod usage;
+mod wait;
+mod words;
 
 use std::process::ExitCode;
 
@@ -31,5 +36,8 @@ fn dispatch(command: &Command) -> Outcome {
     match command {
         Command::Run(args) => run::command(args),
         Command::Check(args) => check::command(args),
+        Command::Wait(args) => wait::command(args),
+        Command::Status(args) => status::command(args),
+        Command::Plan(args) => plan::command(args),
     }
 }

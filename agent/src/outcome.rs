@@ -15,7 +15,7 @@ pub(crate) enum Outcome {
     Failed,
     /// A flag or a variable is missing, malformed or contradicts another.
     WrongUsage,
-    /// No NATS server answered.
+    /// No NATS server answered, or no agent.
     NotReachable,
 }
 

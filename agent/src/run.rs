@@ -4,33 +4,29 @@
 use std::convert::Infallible;
 use std::io;
 
-use nats_mtls::nats::{ConnectionError, FailureKind};
-use nats_mtls::{
-    BuildError, CertificateManager, Connection, ManagerBuilder, ReloadOutcome, StartupPolicy,
-    StatusHandle,
-};
+use nats_mtls::{CertificateManager, Connection, ReloadOutcome, StatusHandle};
 use tokio::signal::unix::Signal;
-use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::args::RunArgs;
-use crate::config::{RunConfig, Startup, Upstream};
-use crate::http::{BindError, Server};
+use crate::config::{RunConfig, Upstream};
+use crate::http::{BindError, Exporter, Server};
 use crate::logging;
 use crate::outcome::{Outcome, block_on};
 use crate::signals::{EndSignals, hangups};
+use crate::start::{self, StartError};
 
 /// Why `run` ended other than by a signal.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
     #[error(transparent)]
     Http(#[from] BindError),
+    #[error("cannot record metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("cannot listen to signals: {0}")]
     Signals(#[from] io::Error),
     #[error(transparent)]
-    Build(#[from] BuildError),
-    #[error(transparent)]
-    Connect(#[from] ConnectionError),
+    Start(#[from] StartError),
     #[error("the NATS connection is closed for good; only a restart brings it back")]
     Closed,
     #[error("a second {0} while draining")]
@@ -38,17 +34,9 @@ enum RunError {
 }
 
 impl RunError {
-    /// Nobody answered: for scripts a different thing from being turned away.
     fn outcome(&self) -> Outcome {
         match self {
-            Self::Connect(ConnectionError::NotConnected { attempts, .. })
-                if attempts.iter().all(|attempt| {
-                    let failure = attempt.last_failure.as_ref();
-                    failure.is_none_or(|failure| failure.kind == FailureKind::Unavailable)
-                }) =>
-            {
-                Outcome::NotReachable
-            }
+            Self::Start(error) => error.outcome(),
             _ => Outcome::Failed,
         }
     }
@@ -92,15 +80,16 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
     let status = builder.status_handle();
     if let Some(address) = config.http {
         let server = Server::bind(address).await?;
-        info!(address = %server.address()?, "serving /livez /readyz /startupz /status");
-        tokio::spawn(server.serve(status.clone()));
+        info!(address = %server.address()?, "serving /livez /readyz /startupz /status /metrics");
+        tokio::spawn(server.serve(status.clone(), Exporter::install()?));
     }
     tokio::spawn(reload_on(hangups, status.clone()));
-    announce(&config.startup, config.upstream.as_ref(), config.preflight);
+    start::announce(&config.startup);
+    announce_preflight(config.upstream.as_ref(), config.preflight);
 
     // Kept until the end: dropping the manager would end its tasks.
     let (_manager, connection) = tokio::select! {
-        started = start(builder, config.upstream.as_ref(), &config.startup) => started?,
+        started = start::start(builder, config.upstream.as_ref(), &config.startup) => started?,
         name = end.next() => {
             info!("{name} before the start was complete: nothing to drain");
             return Ok(());
@@ -124,29 +113,8 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Says once what the start may take and what is not watched over.
-fn announce(startup: &Startup, upstream: Option<&Upstream>, preflight: bool) {
-    let budget = startup.budget;
-    let total = budget.total();
-    let policy = match startup.policy {
-        StartupPolicy::FailFast => "fail-fast: the first failure ends it",
-        StartupPolicy::RetryFor(_) => "retry: ends when the budget is spent",
-        _ => "forever: never gives up",
-    };
-    let effective = match startup.policy {
-        StartupPolicy::RetryFor(budget) => budget,
-        _ => total,
-    };
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        policy,
-        budget = ?effective,
-        computed = %format_args!(
-            "{:?} x {} server(s) x {} pass(es) + {:?} = {total:?}",
-            budget.connect_timeout, budget.servers, budget.passes, budget.margin,
-        ),
-        "starting"
-    );
+/// Says once what is not watched over.
+fn announce_preflight(upstream: Option<&Upstream>, preflight: bool) {
     match upstream {
         None => warn!(
             "no --server: nothing is connected and preflight is off, new material is judged by its \
@@ -157,28 +125,6 @@ fn announce(startup: &Startup, upstream: Option<&Upstream>, preflight: bool) {
         }
         Some(upstream) => info!(servers = %upstream.servers, "preflight is on"),
     }
-}
-
-/// Material first, then a connection; one budget for both.
-async fn start(
-    builder: ManagerBuilder,
-    upstream: Option<&Upstream>,
-    startup: &Startup,
-) -> Result<(CertificateManager, Option<Connection>), RunError> {
-    let started = Instant::now();
-    let manager = builder.build().await?;
-    let Some(upstream) = upstream else {
-        return Ok((manager, None));
-    };
-    let policy = match startup.policy {
-        StartupPolicy::RetryFor(budget) => {
-            StartupPolicy::RetryFor(budget.saturating_sub(started.elapsed()))
-        }
-        other => other,
-    };
-    let settings = upstream.settings_with(policy);
-    let connection = manager.connect(upstream.servers.clone(), settings).await?;
-    Ok((manager, Some(connection)))
 }
 
 /// Resolves when the connection is over for good; never without one.

@@ -15,7 +15,7 @@ pub(crate) struct LogArgs {
     )]
     pub(crate) log_format: LogFormat,
     /// A level (off, error, warn, info, debug, trace) for our own words, or a filter such as
-    /// `info,async_nats=debug` for everybody's [default: info; warn for check]
+    /// `info,async_nats=debug` for everybody's [default: info; warn for check; off for wait on a terminal]
     #[arg(
         long,
         env = "NATS_MTLS_LOG_LEVEL",

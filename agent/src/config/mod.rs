@@ -4,21 +4,27 @@
 //! Reads secret files, because a secret that cannot be read is wrong usage. Must not read
 //! certificates or open sockets.
 
+mod plan;
+mod startup;
+mod status;
 mod upstream;
 mod values;
+mod wait;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nats_mtls::material::IdentityChange;
-use nats_mtls::{Files, Policy, StartupBudget, StartupPolicy};
+use nats_mtls::{Files, Policy};
 
-use crate::args::{
-    CheckArgs, IdentityChangeArg, MaterialArgs, RunArgs, StartupArg, StartupArgs, Switch,
-};
+use crate::args::{CheckArgs, IdentityChangeArg, MaterialArgs, RunArgs, StartupArg, Switch};
 
+pub(crate) use plan::PlanConfig;
+pub(crate) use startup::Startup;
+pub(crate) use status::{AgentUrl, StatusConfig};
 pub(crate) use upstream::Upstream;
+pub(crate) use wait::WaitConfig;
 
 /// What `run` needs.
 #[derive(Debug)]
@@ -35,14 +41,6 @@ pub(crate) struct RunConfig {
     /// None: no HTTP.
     pub(crate) http: Option<SocketAddr>,
     pub(crate) drain_timeout: Duration,
-}
-
-/// How long the start may take.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Startup {
-    pub(crate) policy: StartupPolicy,
-    /// What the budget is, or would be, computed from.
-    pub(crate) budget: StartupBudget,
 }
 
 /// What `check` needs.
@@ -92,7 +90,7 @@ impl RunConfig {
         Ok(Self {
             files: files(&args.material)?,
             policy: policy(&args.material)?.identity_change(identity),
-            startup: Startup::new(&args.startup, upstream.as_ref())?,
+            startup: Startup::new(&args.startup, StartupArg::Forever, upstream.as_ref())?,
             upstream: upstream.map(|upstream| upstream.ping_interval(ping_interval)),
             poll_interval: values::positive_duration("--poll-interval", &rotation.poll_interval)?,
             settle: values::duration("--settle", &rotation.settle)?,
@@ -128,37 +126,6 @@ impl CheckConfig {
                 .transpose()?,
             json: args.verdict.json,
         })
-    }
-}
-
-impl Startup {
-    fn new(args: &StartupArgs, upstream: Option<&Upstream>) -> Result<Self, ConfigError> {
-        let margin = values::duration("--startup-margin", &args.startup_margin)?;
-        let budget = StartupBudget {
-            connect_timeout: upstream.map_or(Duration::ZERO, Upstream::connect_timeout),
-            servers: upstream.map_or(0, Upstream::server_count),
-            passes: args.startup_passes,
-            margin,
-        };
-        let given = args.startup_budget.as_deref();
-        let given = given
-            .map(|text| values::positive_duration("--startup-budget", text))
-            .transpose()?;
-        let policy = match (args.startup, given) {
-            (StartupArg::Retry, given) => {
-                StartupPolicy::RetryFor(given.unwrap_or_else(|| budget.total()))
-            }
-            (_, Some(_)) => {
-                return Err(ConfigError::new(
-                    "--startup-budget (NATS_MTLS_STARTUP_BUDGET)",
-                    "only `--startup retry` spends a budget",
-                    "--startup retry --startup-budget 2m",
-                ));
-            }
-            (StartupArg::FailFast, None) => StartupPolicy::FailFast,
-            (StartupArg::Forever, None) => StartupPolicy::RetryForever,
-        };
-        Ok(Self { policy, budget })
     }
 }
 

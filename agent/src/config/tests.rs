@@ -2,6 +2,8 @@
 
 use clap::Parser as _;
 
+use nats_mtls::StartupPolicy;
+
 use super::*;
 use crate::args::{Cli, Command};
 
@@ -11,7 +13,7 @@ fn run(arguments: &[&str]) -> Result<RunConfig, ConfigError> {
     let all = ["agent", "run"].iter().chain(arguments);
     match Cli::try_parse_from(all).unwrap().command {
         Command::Run(args) => RunConfig::new(&args),
-        Command::Check(_) => unreachable!("run was asked for"),
+        other => unreachable!("run was asked for, not {other:?}"),
     }
 }
 

@@ -1,28 +1,41 @@
-//! What is answered: the library's status and health, as HTTP.
+//! What is answered: the library's status, health and metrics, as HTTP.
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use nats_mtls::StatusHandle;
 use nats_mtls::report::{Liveness, NotReady, Status};
 
-const PATHS: &str = "not found; there are /livez /readyz /startupz /status\n";
+use super::exporter::{self, Exporter};
 
-pub(super) fn router(status: StatusHandle) -> Router {
+const PATHS: &str = "not found; there are /livez /readyz /startupz /status /metrics\n";
+
+pub(super) fn router(status: StatusHandle, exporter: Exporter) -> Router {
+    let metrics = get(show_metrics).with_state((exporter, status.clone()));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/startupz", get(startupz))
         .route("/status", get(show_status))
+        .route("/metrics", metrics)
         .fallback(async || (StatusCode::NOT_FOUND, PATHS))
         .with_state(status)
 }
 
 async fn show_status(State(status): State<StatusHandle>) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(status.status())).into_response()
+}
+
+/// Always 200: that NATS is down, or that there is no material, is in the values.
+async fn show_metrics(State((exporter, status)): State<(Exporter, StatusHandle)>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, exporter::CONTENT_TYPE),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    (headers, exporter.scrape(&status)).into_response()
 }
 
 async fn livez(State(status): State<StatusHandle>) -> Response {

@@ -1,4 +1,4 @@
-//! The read-only HTTP face: probes and status. HTTP/1, one request per connection.
+//! The read-only HTTP face: probes, status and metrics. HTTP/1, one request per connection.
 //!
 //! A hostile or slow client costs a bounded amount of memory and time: the head of a request has a
 //! size and a time limit, a connection has a life span, and there is a cap on connections. Beyond
@@ -7,6 +7,7 @@
 //! `axum::serve` has none of these, so hyper's connection is driven here.
 
 mod answers;
+mod exporter;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -23,6 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
+
+pub(crate) use exporter::Exporter;
 
 /// Bounds on what one client may cost.
 #[derive(Debug, Clone, Copy)]
@@ -95,8 +98,9 @@ impl Server {
     }
 
     /// Answers until the future is dropped.
-    pub(crate) async fn serve(self, status: StatusHandle) -> Infallible {
-        let router = answers::router(status);
+    pub(crate) async fn serve(self, status: StatusHandle, exporter: Exporter) -> Infallible {
+        let router = answers::router(status, exporter.clone());
+        tokio::spawn(exporter.keep_up());
         let mut connections = VecDeque::new();
         loop {
             match self.listener.accept().await {

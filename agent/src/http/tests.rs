@@ -13,7 +13,7 @@ async fn server(limits: Limits) -> (SocketAddr, StatusHandle) {
     let mut server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     server.limits = limits;
     let address = server.address().unwrap();
-    tokio::spawn(server.serve(status.clone()));
+    tokio::spawn(server.serve(status.clone(), Exporter::detached()));
     (address, status)
 }
 
@@ -60,6 +60,15 @@ async fn the_status_is_json_also_before_the_start() {
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(body["schema_version"], 1);
     assert_eq!(body["reason"], "no_material");
+}
+
+#[tokio::test]
+async fn a_scrape_is_prometheus_text_also_before_the_start() {
+    let (address, _status) = server(LIMITS).await;
+    let answer = request(address, "GET", "/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let kind = "content-type: text/plain; version=0.0.4; charset=utf-8\r\n";
+    assert!(answer.contains(kind), "{answer}");
 }
 
 #[tokio::test]

@@ -127,6 +127,30 @@ impl Agent {
         agent
     }
 
+    /// Another command, which serves no HTTP.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self {
+            child: command.stderr(Stdio::piped()).spawn().unwrap(),
+            http: free_address(),
+        }
+    }
+
+    /// Waits until its log says so; what was read is not in the log of [`Agent::end`] any more.
+    pub(crate) fn says(&mut self, words: &str) {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let mut said = Vec::new();
+        let mut byte = [0];
+        while !said.ends_with(words.as_bytes()) {
+            assert_eq!(
+                stderr.read(&mut byte).unwrap(),
+                1,
+                "{}",
+                String::from_utf8_lossy(&said)
+            );
+            said.extend(byte);
+        }
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status();

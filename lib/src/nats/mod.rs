@@ -15,6 +15,7 @@ mod lifecycle;
 mod passes;
 mod preflight;
 mod registry;
+mod rehearsal;
 mod rotation;
 mod servers;
 mod settings;
@@ -30,6 +31,8 @@ pub use connection::{Connection, ConnectionReport};
 pub use failure::{Failure, FailureKind};
 pub use lifecycle::{ConnectionEvent, ConnectionState};
 pub use preflight::preflight;
+#[doc(hidden)]
+pub use rehearsal::Rehearsal;
 pub use servers::{IntoServerList, ServerList, ServerListError};
 pub use settings::ConnectSettings;
 pub use startup::{ServerAttempts, StartupBudget, StartupPolicy};

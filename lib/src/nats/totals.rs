@@ -44,6 +44,12 @@ pub struct FailedAttempts {
 }
 
 impl FailedAttempts {
+    /// How many there were, whatever their failure means.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.tls + self.auth + self.network
+    }
+
     pub(crate) fn count(&mut self, kind: FailureKind) {
         match kind {
             FailureKind::CertificateRefused

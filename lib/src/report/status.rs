@@ -158,6 +158,8 @@ pub struct ConnectionStatus {
     pub since: Option<String>,
     /// The true cause of the last failed attempt.
     pub last_error: Option<String>,
+    /// How many attempts failed, since the process started.
+    pub failed_attempts: u64,
 }
 
 /// What the layers know, before it becomes JSON.
@@ -321,6 +323,7 @@ impl ConnectionStatus {
             presented: report.presented,
             since: timestamp(report.since),
             last_error: report.last_error.clone(),
+            failed_attempts: report.totals.failed_attempts.total(),
         }
     }
 }

@@ -4,16 +4,15 @@
 pub(super) mod words;
 
 use std::fmt::{self, Write as _};
+use std::time::SystemTime;
 
 use nats_mtls::material::CertificateFacts;
 
 use super::findings::{AnswerResult, Findings, Verdict};
-use words::{printable, validity};
+use crate::words::{of_warning, printable, validity, write_table};
 
 /// More roots than anyone reads; `--json` has all of them.
 const ROOTS_SHOWN: usize = 20;
-/// Names longer than this push their dates out of the column instead of moving all of them.
-const WIDEST: usize = 48;
 
 /// Draws.
 pub(super) fn draw(findings: &Findings) -> String {
@@ -42,19 +41,8 @@ fn draw_into(page: &mut String, findings: &Findings) -> fmt::Result {
     draw_verdict(page, findings)
 }
 
-/// Names in a column, and when each of them ends.
-fn draw_table(page: &mut String, rows: &[(String, String)]) -> fmt::Result {
-    let width = rows
-        .iter()
-        .map(|(name, _)| name.chars().count())
-        .max()
-        .unwrap_or_default()
-        .min(WIDEST);
-    for (name, rest) in rows {
-        let row = format!("  {name:<width$}  {rest}");
-        writeln!(page, "{}", row.trim_end())?;
-    }
-    Ok(())
+fn ends(facts: &CertificateFacts, now: SystemTime) -> String {
+    validity(facts.not_before, facts.not_after, now)
 }
 
 /// From the root down, if the certificates do follow from each other; else as they lie there.
@@ -63,7 +51,7 @@ fn draw_chain(page: &mut String, findings: &Findings) -> fmt::Result {
     let Some(top) = chain.last() else {
         return Ok(());
     };
-    let row = |facts: &CertificateFacts| (printable(&facts.subject), validity(facts, findings.now));
+    let row = |facts: &CertificateFacts| (printable(&facts.subject), ends(facts, findings.now));
     let follows = chain
         .iter()
         .zip(chain.iter().skip(1))
@@ -73,7 +61,7 @@ fn draw_chain(page: &mut String, findings: &Findings) -> fmt::Result {
             page,
             "\nCertificates, in the order of the file; they form no chain"
         )?;
-        return draw_table(page, &chain.iter().map(row).collect::<Vec<_>>());
+        return write_table(page, &chain.iter().map(row).collect::<Vec<_>>());
     }
     writeln!(page, "\nChain")?;
     let mut rows = Vec::new();
@@ -97,7 +85,7 @@ fn draw_chain(page: &mut String, findings: &Findings) -> fmt::Result {
     for (depth, (name, _)) in rows.iter_mut().enumerate().skip(1) {
         *name = format!("{}└─ {name}", "   ".repeat(depth - 1));
     }
-    draw_table(page, &rows)
+    write_table(page, &rows)
 }
 
 fn draw_leaf(page: &mut String, leaf: &CertificateFacts) -> fmt::Result {
@@ -141,9 +129,9 @@ fn draw_roots(page: &mut String, findings: &Findings) -> fmt::Result {
         .roots
         .iter()
         .take(ROOTS_SHOWN)
-        .map(|root| (printable(&root.subject), validity(root, findings.now)))
+        .map(|root| (printable(&root.subject), ends(root, findings.now)))
         .collect();
-    draw_table(page, &rows)?;
+    write_table(page, &rows)?;
     match findings.roots.len().saturating_sub(ROOTS_SHOWN) {
         0 => Ok(()),
         more => writeln!(page, "  … and {more} more; --json lists them"),
@@ -156,7 +144,7 @@ fn draw_warnings(page: &mut String, findings: &Findings) -> fmt::Result {
     }
     writeln!(page, "\nWarnings")?;
     for warning in &findings.warnings {
-        writeln!(page, "  {warning}: {}", words::of_warning(*warning))?;
+        writeln!(page, "  {warning}: {}", of_warning(*warning))?;
     }
     for warning in &findings.source_warnings {
         writeln!(page, "  pinned_mount: {}", printable(&warning.to_string()))?;
@@ -184,7 +172,7 @@ fn draw_servers(page: &mut String, findings: &Findings) -> fmt::Result {
             (printable(&answer.server), format!("{result}{detail}"))
         })
         .collect();
-    draw_table(page, &rows)
+    write_table(page, &rows)
 }
 
 fn draw_verdict(page: &mut String, findings: &Findings) -> fmt::Result {

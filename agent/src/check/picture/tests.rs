@@ -187,12 +187,12 @@ fn an_unknown_issuer_is_named_as_such() {
 #[test]
 fn the_end_and_the_beginning_are_flagged() {
     let leaf = findings().chain.remove(0);
-    let at = |days: u32| validity(&leaf, now() + days * DAY);
+    let at = |days: u32| ends(&leaf, now() + days * DAY);
     assert!(at(0).starts_with("expires in 30 days"));
     assert!(at(13).starts_with("EXPIRES SOON, expires in 17 days"));
     assert!(at(29).starts_with("EXPIRES SOON, expires in 24 hours"));
     assert!(at(31).starts_with("EXPIRED 24 hours ago"));
-    let before = validity(&leaf, leaf.not_before - DAY);
+    let before = ends(&leaf, leaf.not_before - DAY);
     assert!(before.starts_with("NOT YET VALID, valid in 24 hours"));
 }
 

@@ -1,0 +1,132 @@
+//! The flags of `run` alone: renewal and the process.
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    AuthenticationArgs, ConnectionArgs, IdentityChangeArg, LogArgs, MaterialArgs, StartupArgs,
+};
+
+pub(super) const AFTER_RUN: &str = "\
+Signals:
+  SIGHUP            read and judge the files now; the outcome is logged
+  SIGTERM, SIGINT   not ready, drain the connection, exit 0; a second one ends at once
+
+HTTP (read-only):
+  /livez /readyz /startupz   200 or 503, and one line saying why
+  /status                    everything that is known, as JSON
+  /metrics                   the same and what happened, for Prometheus
+
+Examples:
+  nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --server tls://nats:4222
+  nats-mtls-agent run --cert bundle.pem --ca ca.crt    # key in the bundle; watches, connects to nobody
+  NATS_TLS_CERT=/tls/tls.crt NATS_TLS_KEY=/tls/tls.key NATS_TLS_CA=/tls/ca.crt \\
+    NATS_URL=tls://a:4222,tls://b:4222 nats-mtls-agent run --log-format json
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 failed while running, 2 wrong usage, 3 no server reachable
+before the startup policy gave up.";
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) material: MaterialArgs,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    #[command(flatten)]
+    pub(crate) authentication: AuthenticationArgs,
+    #[command(flatten)]
+    pub(crate) rotation: RotationArgs,
+    #[command(flatten)]
+    pub(crate) startup: StartupArgs,
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Renewal")]
+pub(crate) struct RotationArgs {
+    /// Read the files this often even if no change is noticed
+    #[arg(
+        long,
+        env = "NATS_MTLS_POLL_INTERVAL",
+        hide_env_values = true,
+        value_name = "DURATION",
+        default_value = "10s"
+    )]
+    pub(crate) poll_interval: String,
+    /// How long a set may look half-written before it is called rejected
+    #[arg(
+        long,
+        env = "NATS_MTLS_SETTLE",
+        hide_env_values = true,
+        value_name = "DURATION",
+        default_value = "10s"
+    )]
+    pub(crate) settle: String,
+    /// Longest random delay between a change and its use, so that a fleet does not move as one
+    #[arg(
+        long,
+        env = "NATS_MTLS_SPREAD",
+        hide_env_values = true,
+        value_name = "DURATION",
+        default_value = "1s"
+    )]
+    pub(crate) spread: String,
+    /// Ask the servers before new material is used; off without --server
+    #[arg(
+        long,
+        env = "NATS_MTLS_PREFLIGHT",
+        hide_env_values = true,
+        value_name = "WHETHER",
+        default_value = "on"
+    )]
+    pub(crate) preflight: Switch,
+    /// When the names that NATS maps to a user change: accept, accept with a warning, or reject
+    #[arg(
+        long,
+        env = "NATS_MTLS_IDENTITY_CHANGE",
+        hide_env_values = true,
+        value_name = "POLICY",
+        default_value = "warn"
+    )]
+    pub(crate) identity_change: IdentityChangeArg,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Process")]
+pub(crate) struct ProcessArgs {
+    /// Where probes, status and metrics are served, or `off`
+    #[arg(
+        long,
+        env = "NATS_MTLS_HTTP",
+        hide_env_values = true,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9464"
+    )]
+    pub(crate) http: String,
+    /// Between two PINGs to the server; a dead connection is noticed on the third
+    #[arg(
+        long,
+        env = "NATS_MTLS_PING_INTERVAL",
+        hide_env_values = true,
+        value_name = "DURATION",
+        default_value = "20s"
+    )]
+    pub(crate) ping_interval: String,
+    /// How long the end may take after SIGTERM
+    #[arg(
+        long,
+        env = "NATS_MTLS_DRAIN_TIMEOUT",
+        hide_env_values = true,
+        value_name = "DURATION",
+        default_value = "2s"
+    )]
+    pub(crate) drain_timeout: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
