@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_nats::client::FlushErrorKind;
 use async_nats::connection::State;
 use async_nats::{Client, Event};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
@@ -22,6 +21,7 @@ use crate::nats::farewell::Farewell;
 use crate::nats::journal::Observation;
 use crate::nats::lifecycle::ConnectionEvent;
 use crate::nats::passes::{Pass, Refusals};
+use crate::nats::pulse::pulse;
 use crate::nats::registry::Registration;
 use crate::nats::rotation::{Link, Rotation, Step};
 use crate::nats::story::Story;
@@ -365,18 +365,6 @@ impl Driver {
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-/// Whether the client still takes commands. A client that gave up sends no event for it; only a
-/// closed command channel shows. Without a limit, so that at most one such command waits in the
-/// channel during an outage.
-fn pulse(client: Client) -> Pin<Box<dyn Future<Output = bool> + Send>> {
-    Box::pin(async move {
-        match client.flush().await {
-            Ok(()) => true,
-            Err(error) => error.kind() != FlushErrorKind::SendError,
-        }
-    })
 }
 
 /// The output of the future in `slot`, which is then empty; pending for ever if it is empty.

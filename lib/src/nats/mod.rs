@@ -14,6 +14,7 @@ mod journal;
 mod lifecycle;
 mod passes;
 mod preflight;
+mod pulse;
 mod registry;
 mod rehearsal;
 mod rotation;
