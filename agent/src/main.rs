@@ -19,13 +19,11 @@ mod words;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use args::{Cli, Command};
 use outcome::Outcome;
 
 fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match Cli::of_process() {
         Ok(cli) => dispatch(&cli.command),
         Err(error) => usage::explain(&error),
     }

@@ -12,7 +12,9 @@ mod startup;
 mod status;
 mod wait;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::error::Error;
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use check::CheckArgs;
 pub(crate) use connection::{AuthenticationArgs, ConnectionArgs};
@@ -38,6 +40,26 @@ Exit codes:
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The arguments and variables of this process. An empty variable counts as unset: that is what
+    /// a template leaves behind where a value is optional.
+    pub(crate) fn of_process() -> Result<Self, Error> {
+        let command = Self::command();
+        let mut command = command.mut_subcommands(|command| command.mut_args(deaf_to_empty));
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+fn deaf_to_empty(argument: Arg) -> Arg {
+    let value = argument.get_env().and_then(std::env::var_os);
+    if value.is_some_and(|value| value.is_empty()) {
+        argument.env(Resettable::Reset)
+    } else {
+        argument
+    }
 }
 
 #[derive(Debug, Subcommand)]

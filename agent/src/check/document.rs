@@ -48,7 +48,7 @@ impl<'a> Document<'a> {
             .collect();
         warnings.dedup();
         Self {
-            accepted: matches!(verdict, Verdict::Accepted | Verdict::TooShort),
+            accepted: matches!(verdict, Verdict::Accepted),
             reason: reason.map(|reason| reason.as_str()),
             detail: words::wrong(findings),
             advice: words::advice(verdict),

@@ -54,6 +54,11 @@ impl Upstream {
                 EXAMPLE_USER,
             ));
         }
+        if let Some(authentication) = &chosen {
+            authentication.validate().map_err(|error| {
+                ConfigError::new(AUTHENTICATION, error.to_string(), EXAMPLE_USER)
+            })?;
+        }
         let mut settings = ConnectSettings::new()
             .component(&connection.component)
             .tls_first(connection.tls_first)

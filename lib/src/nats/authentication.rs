@@ -77,6 +77,9 @@ pub enum AuthenticationError {
     /// The credentials hold no JWT with a seed.
     #[error("the credentials are not a NATS credentials file (a JWT and an nkey seed)")]
     Credentials,
+    /// The seed does not decode.
+    #[error("the seed is not an nkey seed (it starts with S, for a user with SU)")]
+    NkeySeed,
 }
 
 /// More than any credentials file needs, in bytes.
@@ -103,6 +106,14 @@ impl Authentication {
         Ok(Secret::new(text))
     }
 
+    /// Whether the secret is of the form that it must have, before anybody is dialled.
+    ///
+    /// # Errors
+    /// [`AuthenticationError::Credentials`] or [`AuthenticationError::NkeySeed`].
+    pub fn validate(&self) -> Result<(), AuthenticationError> {
+        self.options().map(drop)
+    }
+
     /// The user information of a URL: `user:password@`, or `token@`.
     pub(crate) fn from_url(address: &ServerAddr) -> Option<Self> {
         let user = decode(address.username()?);
@@ -124,7 +135,10 @@ impl Authentication {
                 options.user_and_password(user.clone(), password.text())
             }
             Self::Token(token) => options.token(token.text()),
-            Self::NkeySeed(seed) => options.nkey(seed.text()),
+            Self::NkeySeed(seed) => {
+                nkeys::KeyPair::from_seed(&seed.0).map_err(|_| AuthenticationError::NkeySeed)?;
+                options.nkey(seed.text())
+            }
             Self::Credentials(text) => options
                 .credentials(&text.0)
                 .map_err(|_| AuthenticationError::Credentials)?,
@@ -210,7 +224,12 @@ mod tests {
         ] {
             assert!(!format!("{authentication:?} {secret:?}").contains("s3cret"));
         }
-        let error = Authentication::Credentials(secret).options().unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("s3cret"));
+        for authentication in [
+            Authentication::Credentials(secret.clone()),
+            Authentication::NkeySeed(secret),
+        ] {
+            let error = authentication.validate().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"));
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::store::Generation;
 
 /// What is known of a connection; the wire's side of the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConnectionReport {
     /// The name it was given.
     pub component: String,

@@ -61,6 +61,7 @@ impl Verdict {
 
 /// The last thing that happened to a candidate.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LastReload {
     /// Published, unchanged or rejected.
     pub outcome: ReloadOutcome,
@@ -70,6 +71,7 @@ pub struct LastReload {
 
 /// The last answer of the gate.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LastPreflight {
     /// What it answered.
     pub answer: GateAnswer,
@@ -79,6 +81,7 @@ pub struct LastPreflight {
 
 /// How often each thing happened since the process started.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ReloadCounts {
     /// Generations published, rollbacks included.
     pub published: u64,
@@ -103,6 +106,7 @@ pub struct ReloadCounts {
 
 /// What the reload task knows; replaced as a whole, so that a reader sees one moment.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ReloadReport {
     /// What the files hold.
     pub verdict: Verdict,

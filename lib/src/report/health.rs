@@ -67,6 +67,7 @@ impl Liveness {
 
 /// The answers to the three probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Health {
     /// Was ready at least once.
     pub started: bool,

@@ -17,6 +17,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// Everything that is known, at one moment. What is unknown is null.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Status {
     /// See [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -45,11 +46,17 @@ pub struct Status {
     /// The managed connections.
     pub connections: Vec<ConnectionStatus>,
     /// Relay sessions, as sums; null without a relay.
-    pub relay: Option<()>,
+    pub relay: Option<RelayStatus>,
 }
+
+/// Relay sessions, as sums.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct RelayStatus {}
 
 /// One certificate.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct CertificateStatus {
     /// As nats-server prints it.
     pub subject: String,
@@ -73,6 +80,7 @@ pub struct CertificateStatus {
 
 /// What is published.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct ActiveStatus {
     /// The certificate clients present.
     pub leaf: CertificateStatus,
@@ -84,6 +92,7 @@ pub struct ActiveStatus {
 
 /// What the files hold, in relation to what is active.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct DiskStatus {
     /// `active`, `settling`, `pending`, `rejected` or `unreadable`.
     pub verdict: &'static str,
@@ -99,6 +108,7 @@ pub struct DiskStatus {
 
 /// The last outcome.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct ReloadStatus {
     /// `published`, `unchanged` or `rejected`.
     pub result: &'static str,
@@ -110,6 +120,7 @@ pub struct ReloadStatus {
 
 /// The last rejection.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct RejectionStatus {
     /// From the closed list of reasons.
     pub reason: &'static str,
@@ -125,6 +136,7 @@ pub struct RejectionStatus {
 
 /// The last answer of the servers.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct PreflightStatus {
     /// `accepted`, `refused`, `pending` or `not_asked`.
     pub result: &'static str,
@@ -136,6 +148,7 @@ pub struct PreflightStatus {
 
 /// How changes are noticed.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct WatcherStatus {
     /// `inotify` or `poll`.
     pub mode: Option<&'static str>,
@@ -143,6 +156,7 @@ pub struct WatcherStatus {
 
 /// One managed connection.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct ConnectionStatus {
     /// Its component name.
     pub name: String,

@@ -29,6 +29,7 @@ pub struct SerialConfig {
 
 /// What the last handshake did, as far as it came.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Handshake {
     /// The generation that was pinned: its roots judged the server.
     pub generation: Generation,

@@ -1,0 +1,105 @@
+//! Promise 5, the corners: the way back leads to the newest confirmed set, also if another
+//! connection fell behind, and a node that only INFO named cannot blame good material.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nats_mtls::{CertificateManager, ConnectSettings};
+use nats_mtls_tests::files::{Contents, KubernetesVolume};
+use nats_mtls_tests::pki::{Authority, LeafSpec};
+use nats_mtls_tests::server::{NatsServer, ServerSettings};
+use nats_mtls_tests::service::{self, NAME, Service};
+use nats_mtls_tests::wait::{PATIENCE, eventually, throughout};
+
+/// Longer than two passes of the client over three servers.
+const PASSES: Duration = Duration::from_secs(15);
+
+fn active(manager: &CertificateManager) -> Result<String> {
+    let active = manager.status().active.context("something is active")?;
+    Ok(active.leaf.fingerprint_sha256)
+}
+
+/// Rotates twice, then publishes a set that the server refuses.
+async fn rotate_twice_and_fail(service: &mut Service) -> Result<String> {
+    for _ in 0..2 {
+        service.renew()?;
+        let fingerprint = service.identity.fingerprint().to_owned();
+        service.server.sees(NAME, &fingerprint, PATIENCE).await?;
+    }
+    let generation = service.manager.snapshot().generation();
+    assert!(service.connection.reached(generation).await);
+    let newest = active(&service.manager)?;
+    let foreign = Authority::new("another").issue(service.identity.spec());
+    service.write(foreign)?;
+    eventually(PATIENCE, "rolled back", || async {
+        Ok(service.manager.status().rolled_back_from.map(|_| ()))
+    })
+    .await?;
+    Ok(newest)
+}
+
+#[tokio::test]
+async fn a_closed_connection_that_is_still_held_does_not_hold_back_the_others() -> Result<()> {
+    let mut service = Service::start_with(|s| s, |m| m.preflight(false), |c| c).await?;
+    let settings = ConnectSettings::new().component("side");
+    let side = service
+        .manager
+        .connect(service.server.url(), settings)
+        .await?;
+    side.client().drain().await?;
+    side.closed().await;
+    let newest = rotate_twice_and_fail(&mut service).await?;
+    assert_eq!(active(&service.manager)?, newest);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nor_does_one_whose_server_is_down() -> Result<()> {
+    let mut service = Service::start_with(|s| s, |m| m.preflight(false), |c| c).await?;
+    let server = NatsServer::start(ServerSettings::new(&service.authority)).await?;
+    let settings = ConnectSettings::new().component("side");
+    let side = service.manager.connect(server.url(), settings).await?;
+    server.stop().await?;
+    eventually(PATIENCE, "the outage is noticed", || async {
+        Ok((side.report().state.as_str() == "disconnected").then_some(()))
+    })
+    .await?;
+    let newest = rotate_twice_and_fail(&mut service).await?;
+    assert_eq!(active(&service.manager)?, newest);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nodes_that_only_info_named_cannot_blame_the_material() -> Result<()> {
+    let authority = Authority::new("root");
+    let mut cluster = NatsServer::start_cluster(ServerSettings::new(&authority), 3).await?;
+    // The configured node carries the configured name, the others names of their own.
+    for node in cluster.iter_mut().skip(1) {
+        let own = LeafSpec::server().no_names().dns("other.example.com");
+        node.write_identity(&authority.issue(&own))?;
+        node.reload().await?;
+    }
+    let first = authority.issue(&LeafSpec::client(NAME));
+    let mut volume = KubernetesVolume::new(&Contents::new(&first, &authority.root_pem()))?;
+    let manager = service::builder(&volume).build().await?;
+    let settings = ConnectSettings::new().component(NAME);
+    let configured = cluster.first().context("a node")?;
+    let connection = manager.connect(configured.url(), settings).await?;
+
+    let mut generation = manager.subscribe();
+    generation.mark_unchanged();
+    let next = authority.renew(&first);
+    volume.update(&Contents::new(&next, &authority.root_pem()))?;
+    generation.changed().await?;
+    configured.kill();
+    throughout(PASSES, "an outage takes nothing back", || async {
+        Ok(manager.status().rolled_back_from.is_none() && manager.status().generation == 2)
+    })
+    .await?;
+    let error = connection.report().last_error.context("attempts failed")?;
+    assert!(
+        error.contains("refused"),
+        "the configured node's failure is told: {error}"
+    );
+    Ok(())
+}
