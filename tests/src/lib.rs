@@ -13,7 +13,7 @@
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
 //! | [`wait`] | waiting for a condition, with a deadline instead of a sleep |
-//! | [`bench`] | what the benchmarks share: samples, and the rows of the table |
+//! | [`mod@bench`] | what the benchmarks share: samples, and the rows of the table |
 //!
 //! Tests live in `tests/tests/`, one file per promise. The harness panics where only the harness
 //! itself can be wrong (a certificate that rcgen cannot make) and returns `anyhow` errors where
