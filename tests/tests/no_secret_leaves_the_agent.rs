@@ -1,0 +1,99 @@
+//! Promise 9 on the running agent: its log at TRACE, its status, its metrics and `check` hold no
+//! key bytes and no credentials.
+
+use anyhow::{Result, ensure};
+use nats_mtls_tests::agent::AgentCommand;
+use nats_mtls_tests::files::{Contents, KubernetesVolume};
+use nats_mtls_tests::pki::{Authority, LeafSpec};
+use nats_mtls_tests::server::{NatsServer, ServerSettings, Verify};
+use nats_mtls_tests::wait::{PATIENCE, eventually};
+
+const PASSWORD: &str = "correct-horse-battery-staple";
+
+#[tokio::test]
+async fn whatever_it_is_asked() -> Result<()> {
+    let authority = Authority::new("root");
+    let server = NatsServer::start(
+        ServerSettings::new(&authority)
+            .verify(Verify::Required)
+            .password_user("alice", PASSWORD),
+    )
+    .await?;
+    let identity = authority.issue(&LeafSpec::client("agent"));
+    let other = authority.renew(&identity);
+    let good = Contents::new(&identity, &authority.root_pem());
+    let swapped = Contents {
+        certificate: identity.key_pem().to_owned(),
+        key: identity.chain_pem().to_owned(),
+        roots: other.key_pem().to_owned(),
+    };
+    let mut volume = KubernetesVolume::new(&good)?;
+    let url = server
+        .url()
+        .replace("tls://", &format!("tls://alice:{PASSWORD}@"));
+    let agent = AgentCommand::new("run")
+        .volume(&volume)
+        .environment("NATS_URL", &url)
+        .flag("--settle", "0s")
+        .flag("--poll-interval", "200ms")
+        .flag(
+            "--log-level",
+            "trace,async_nats=trace,rustls=trace,notify=trace",
+        )
+        .http()?
+        .start()
+        .await?;
+    eventually(PATIENCE, "ready", || async {
+        Ok((agent.get("/readyz").await?.status == 200).then_some(()))
+    })
+    .await?;
+    let mut said = String::new();
+    for contents in [
+        &swapped,
+        &Contents::new(&other, &authority.root_pem()),
+        &swapped,
+    ] {
+        let before = agent.status().await?["last_reload"].clone();
+        volume.update(contents)?;
+        eventually(PATIENCE, "judged", || async {
+            Ok((agent.status().await?["last_reload"] != before).then_some(()))
+        })
+        .await?;
+        for path in ["/status", "/metrics", "/readyz", "/livez", "/startupz"] {
+            said.push_str(&agent.get(path).await?.body);
+        }
+        for json in [false, true] {
+            let check = AgentCommand::new("check")
+                .volume(&volume)
+                .environment("NATS_URL", &url);
+            let check = if json {
+                check.argument("--json")
+            } else {
+                check
+            };
+            let finished = check.run(PATIENCE).await?;
+            said.push_str(&finished.stdout);
+            said.push_str(&finished.stderr);
+        }
+    }
+    agent.terminate()?;
+    agent.wait(PATIENCE).await?;
+    let log = agent.stderr() + &agent.stdout();
+    ensure!(
+        log.len() > 20_000,
+        "the log is not at TRACE: {} bytes",
+        log.len()
+    );
+    ensure!(
+        said.contains("nats_mtls_generation"),
+        "the metrics were not read"
+    );
+    for (place, text) in [("the log", &log), ("an answer", &said)] {
+        ensure!(!text.contains(PASSWORD), "{place} holds the password");
+        for key in [&identity, &other] {
+            let leak = key.leak_in(text);
+            ensure!(leak.is_none(), "{place} holds a key: {leak:?}");
+        }
+    }
+    Ok(())
+}
