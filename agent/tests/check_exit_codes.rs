@@ -86,7 +86,9 @@ fn a_set_that_ends_too_soon_is_refused() {
     );
     let (code, document) = json(&set, &["--min-validity", "4y"]);
     assert_eq!(code, Some(1));
-    assert_eq!(document["accepted"], true);
+    // A script that reads only this must not go on.
+    assert_eq!(document["accepted"], false);
+    assert_eq!(document["reason"], Value::Null);
     assert_eq!(document["min_validity_ok"], false);
 }
 
@@ -135,4 +137,22 @@ fn help_never_shows_what_the_environment_holds() {
         assert!(stdout.contains("Exit codes"), "{stdout}");
         assert!(!stdout.contains("s3cret"));
     }
+}
+
+/// What a template leaves behind where a value is optional.
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let set = Set::new();
+    let mut command = agent("check");
+    command.args(set.flags());
+    for variable in [
+        "NATS_URL",
+        "NATS_TLS_FIRST",
+        "NATS_MTLS_CRL",
+        "NATS_MTLS_CREDS",
+    ] {
+        command.env(variable, "");
+    }
+    let (code, stdout, stderr) = output(&mut command);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
 }
