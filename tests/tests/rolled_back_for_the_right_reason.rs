@@ -103,3 +103,24 @@ async fn nodes_that_only_info_named_cannot_blame_the_material() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_server_that_refuses_everything_does_not_make_sets_take_turns() -> Result<()> {
+    let mut service = Service::start_with(|s| s, |m| m.preflight(false), |c| c).await?;
+    service.renew()?;
+    let second = service.identity.fingerprint().to_owned();
+    service.server.sees(NAME, &second, PATIENCE).await?;
+    let stranger = Authority::new("stranger").root_pem();
+    service.server.write_client_roots(&stranger)?;
+    service.server.restart().await?;
+    service.renew()?;
+    eventually(PATIENCE, "rolled back", || async {
+        Ok(service.manager.status().rolled_back_from.map(|_| ()))
+    })
+    .await?;
+    assert_eq!(active(&service.manager)?, second);
+    throughout(PASSES, "the second set stays, refused as it is", || async {
+        Ok(service.manager.status().generation == 4)
+    })
+    .await
+}

@@ -108,6 +108,7 @@ pub(crate) async fn connect(
         epoch,
     };
     let mut ready = report.clone();
+    let over = Arc::clone(&wires.over);
     let driver = Driver::new(
         client.clone(),
         serial,
@@ -117,7 +118,15 @@ pub(crate) async fn connect(
         ends,
     );
     let driver = tokio::spawn(driver.run());
-    let connection = Connection::new(client, request_sender, events, epoch_reader, report, driver);
+    let connection = Connection::new(
+        client,
+        request_sender,
+        events,
+        epoch_reader,
+        report,
+        driver,
+        over,
+    );
     // The driver has looked at the client once: report and registry know the connection.
     ready.wait_for(|report| report.connects > 0).await.ok();
     Ok(connection)

@@ -1,6 +1,7 @@
 //! The handle of one managed connection.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{broadcast, mpsc, watch};
@@ -79,6 +80,8 @@ pub struct Connection {
     epoch: watch::Receiver<u64>,
     report: watch::Receiver<ConnectionReport>,
     driver: JoinHandle<()>,
+    /// Read by the client's callbacks; see `Wires`.
+    over: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -89,6 +92,7 @@ impl Connection {
         epoch: watch::Receiver<u64>,
         report: watch::Receiver<ConnectionReport>,
         driver: JoinHandle<()>,
+        over: Arc<AtomicBool>,
     ) -> Self {
         Self {
             client,
@@ -97,6 +101,7 @@ impl Connection {
             epoch,
             report,
             driver,
+            over,
         }
     }
 
@@ -163,6 +168,7 @@ impl Connection {
     /// Once polled the drain goes on even if the future is dropped.
     pub async fn drain(self, limit: Duration) -> bool {
         let mut report = self.report.clone();
+        self.over.store(true, Ordering::Relaxed);
         // A driver that ended has nothing left to drain.
         self.requests.send(Request::Drain).await.ok();
         let closed = report.wait_for(|report| report.state == ConnectionState::Closed);
@@ -172,6 +178,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.driver.abort();
+        // A drain goes on without its handle, and then ends the driver.
+        if !self.over.load(Ordering::Relaxed) {
+            self.driver.abort();
+        }
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::clock;
+use crate::material::MaterialDigest;
 use crate::nats::arrival::Arrival;
 use crate::nats::cause::Cause;
 use crate::nats::connection::Request;
@@ -73,6 +74,9 @@ pub(crate) struct Driver {
     work: Option<Work>,
     pulse: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     turn: Option<OwnedSemaphorePermit>,
+    moving_since: Option<Instant>,
+    /// The material this connection came up on last.
+    came_up_on: Option<MaterialDigest>,
 }
 
 /// The ends of the channels between a driver and its handle.
@@ -109,6 +113,8 @@ impl Driver {
             work: None,
             pulse: None,
             turn: None,
+            moving_since: None,
+            came_up_on: None,
         }
     }
 
@@ -119,9 +125,14 @@ impl Driver {
             self.step();
             if self.story.is_closed() {
                 // Stays registered, so that the probes see it, until the handle is dropped.
-                return std::future::pending().await;
+                while self.requests.recv().await.is_some() {}
+                return;
             }
-            let look = if self.rotation.is_moving() || self.farewell.is_awaited() {
+            if self.is_given_up() {
+                return;
+            }
+            self.give_way();
+            let look = if self.moving_since.is_some() || self.farewell.is_awaited() {
                 LOOK_CLOSELY
             } else {
                 LOOK
@@ -147,6 +158,25 @@ impl Driver {
                     self.pulse = Some(pulse(self.client.clone()));
                 }
             }
+        }
+    }
+
+    /// The end was asked for, the handle is gone, and there is no connection that could be drained.
+    fn is_given_up(&self) -> bool {
+        self.wires.over.load(Ordering::Relaxed)
+            && self.requests.is_closed()
+            && self.client.connection_state() != State::Connected
+    }
+
+    /// A move that became an outage is an outage: others need not wait for it.
+    fn give_way(&mut self) {
+        if self
+            .moving_since
+            .is_some_and(|since| now().saturating_duration_since(since) > LONGEST_TURN)
+        {
+            self.moving_since = None;
+            self.turn = None;
+            self.wires.moving.store(false, Ordering::Relaxed);
         }
     }
 
@@ -190,6 +220,7 @@ impl Driver {
             self.refusals.forget();
             let arrival = Arrival::of(&self.client, &self.registration, connects, &wire)?;
             self.shared.store.confirm(&wire.snapshot);
+            self.came_up_on = Some(wire.snapshot.material().digest());
             self.greet(&arrival, &wire, now);
             Some(arrival)
         });
@@ -246,6 +277,7 @@ impl Driver {
                     }));
                 }
                 Step::Finish => {
+                    self.moving_since = None;
                     self.wires.moving.store(false, Ordering::Relaxed);
                     self.story.handle_move_over();
                     self.work = None;
@@ -269,6 +301,7 @@ impl Driver {
     }
 
     fn announce_move(&mut self) {
+        self.moving_since = Some(now());
         self.wires.moving.store(true, Ordering::Relaxed);
         let rollback = self
             .shared
@@ -335,7 +368,9 @@ impl Driver {
         }
         let generation = *self.generation.borrow();
         // What once worked here is not the material's fault now.
-        let worked_before = self.registration.look(|report| report.generation) == Some(generation);
+        let active = self.shared.store.active();
+        let active = active.map(|active| active.material().digest());
+        let worked_before = active.is_some() && self.came_up_on == active;
         let tried = self.serial.last_handshake().map(|last| last.generation);
         if worked_before || tried != Some(generation) {
             self.refusals.forget();

@@ -60,11 +60,11 @@ impl Preflight {
         let mut questions = Vec::new();
         for (number, group) in groups.iter().enumerate() {
             for address in group.entry.servers.addresses() {
-                let (slots, entry) = (&slots, &group.entry);
+                let slots = &slots;
                 questions.push(async move {
                     // Never closed, so there is always a slot in the end.
                     let _slot = slots.acquire().await.ok();
-                    (number, ask_one(entry, address, candidate, active).await)
+                    (number, ask_one(group, address, candidate, active).await)
                 });
             }
         }
@@ -136,11 +136,12 @@ fn judge(groups: &[Group], answers: Vec<(usize, Said)>) -> GateAnswer {
 }
 
 async fn ask_one(
-    entry: &Registered,
+    group: &Group,
     address: &ServerAddr,
     candidate: &Candidate,
     active: &Snapshot,
 ) -> Said {
+    let entry = &group.entry;
     let probe = |base: Arc<ClientConfig>, material: Arc<Material>| async move {
         let names = entry.settings.names(&entry.servers);
         let config = tls::with_names(&base, &material, names);
@@ -153,18 +154,25 @@ async fn ask_one(
     };
     debug!(server = label, %failure, "preflight failed");
     let detail = format!("{label}: {failure}");
-    match failure.kind {
-        FailureKind::CertificateRefused => Said::Refused(Reason::ServerRefused, detail),
-        FailureKind::ServerUntrusted => Said::Refused(Reason::ServerUntrusted, detail),
-        FailureKind::Authorization => {
-            // A user that the active material does not get either says nothing about the candidate.
-            match probe(active.client_config(), Arc::clone(active.material())).await {
-                Ok(()) => Said::Refused(Reason::ServerRefused, detail),
-                Err(_) => Said::Inconclusive(detail),
-            }
+    let reason = match failure.kind {
+        FailureKind::CertificateRefused | FailureKind::Authorization => Reason::ServerRefused,
+        FailureKind::ServerUntrusted => Reason::ServerUntrusted,
+        FailureKind::Unavailable | FailureKind::PlatformRoots => return Said::Inconclusive(detail),
+    };
+    // What the active material does not get either says nothing about the candidate. TLS refuses
+    // it to a live connection only because something changed since; one that never came up must
+    // not hold up the others.
+    if failure.kind == FailureKind::Authorization || !group.is_live {
+        let answer = probe(active.client_config(), Arc::clone(active.material())).await;
+        let spared = match answer {
+            Ok(()) => false,
+            Err(other) => failure.kind == FailureKind::Authorization || other.kind == failure.kind,
+        };
+        if spared {
+            return Said::Inconclusive(detail);
         }
-        FailureKind::Unavailable | FailureKind::PlatformRoots => Said::Inconclusive(detail),
     }
+    Said::Refused(reason, detail)
 }
 
 /// Asks every server whether it accepts `material`, outside any manager: what a checker needs. With

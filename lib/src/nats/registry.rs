@@ -131,6 +131,9 @@ impl Registry {
     }
 }
 
+/// Names whose totals are kept after their connection has gone; they should be few and fixed.
+const MOST_RETIRED: usize = 256;
+
 /// Keeps a connection registered.
 pub(crate) struct Registration {
     registry: Arc<Registry>,
@@ -153,9 +156,12 @@ impl Drop for Registration {
         let mut totals = self.entry.look(|report| report.totals);
         totals.went_down(now());
         // While the entries are locked, as in `register`: nobody sees the component nowhere.
-        registry
-            .retired()
-            .insert(self.entry.settings.component.clone(), totals);
+        let mut retired = registry.retired();
+        retired.insert(self.entry.settings.component.clone(), totals);
+        if retired.len() > MOST_RETIRED {
+            retired.pop_first();
+        }
+        drop(retired);
         registry.journal.notify();
     }
 }

@@ -101,11 +101,6 @@ impl Rotation {
         }
     }
 
-    /// Whether a reconnect of ours is under way.
-    pub(crate) fn is_moving(&self) -> bool {
-        matches!(self.phase, Phase::Moving { .. })
-    }
-
     /// Whether the move is away from a server, not only onto a generation.
     pub(crate) fn is_leaving(&self) -> bool {
         self.leave

@@ -69,7 +69,8 @@ impl ConnectSettings {
     }
 
     /// The name of this connection: sent to the server as the client's name, and the `component`
-    /// of logs, status and metrics. Must be unique per manager. Default `nats-mtls`.
+    /// of logs, status and metrics. Must be unique per manager, and from a small
+    /// fixed set: it is a metric label. Default `nats-mtls`.
     #[must_use]
     pub fn component(mut self, name: impl Into<String>) -> Self {
         self.component = name.into();

@@ -74,6 +74,13 @@ impl Ask {
         }
     }
 
+    /// What was refused keeps its pauses, whoever comes.
+    pub(super) fn hurry_if_unrefused(&mut self, now: Instant) {
+        if self.refusal.is_none() {
+            self.hurry(now);
+        }
+    }
+
     /// Asks from the start, also if a question is under way: its answer would not count.
     pub(super) fn restart(&mut self, now: Instant) {
         self.state = State::Due(now);

@@ -209,8 +209,20 @@ impl Reload {
     /// Ask again now: somebody new can answer.
     pub(crate) fn handle_new_server(&mut self, now: Instant) {
         if let Disk::Candidate(ask) = &mut self.disk {
+            ask.hurry_if_unrefused(now);
+        }
+    }
+
+    /// The question that was just answered is asked once more.
+    pub(crate) fn handle_asked_again(&mut self, now: Instant) {
+        if let Disk::Candidate(ask) = &mut self.disk {
             ask.restart(now);
         }
+    }
+
+    /// Whether connections could not come up on this set, and no preflight accepted it since.
+    pub(crate) fn is_quarantined(&self, digest: Digest) -> bool {
+        self.quarantine.reason_of(digest).is_some()
     }
 
     /// When to read again, apart from changes and polls.

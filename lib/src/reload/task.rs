@@ -69,6 +69,9 @@ pub(crate) struct Reloader {
     board: Board,
     replies: Vec<oneshot::Sender<ReloadOutcome>>,
     asking: Option<Asking>,
+    /// A server was registered that the question under way leaves out.
+    newcomer: bool,
+    asked_again: bool,
 }
 
 enum Wake {
@@ -100,6 +103,8 @@ impl Reloader {
             board,
             replies: Vec::new(),
             asking: None,
+            newcomer: false,
+            asked_again: false,
         };
         (reloader, reports)
     }
@@ -109,12 +114,25 @@ impl Reloader {
         loop {
             match wake {
                 Wake::Read(trigger) => self.read(trigger).await,
+                Wake::Answer(GateAnswer::Accepted) if self.leaves_out_a_newcomer() => {
+                    self.machine.handle_asked_again(now(None).instant);
+                    self.read(Trigger::Watch).await;
+                }
                 Wake::Answer(answer) => self.take_answer(answer),
                 Wake::Command(command) => self.obey(command).await,
                 Wake::End => return,
             }
             wake = self.wait().await;
         }
+    }
+
+    /// Whether a server was registered while the question was under way. Asked again once, not
+    /// again and again: somebody who keeps connecting must not keep a renewal from being used.
+    fn leaves_out_a_newcomer(&mut self) -> bool {
+        let leaves_out = self.newcomer && !self.asked_again;
+        self.newcomer = false;
+        self.asked_again = leaves_out;
+        leaves_out
     }
 
     async fn wait(&mut self) -> Wake {
@@ -152,8 +170,10 @@ impl Reloader {
                 detail,
             } => self.roll_back(generation, reason, &detail),
             Command::NewServer => {
-                // A question under way leaves the new server out: it is asked from the start.
-                self.asking = None;
+                if self.asking.is_some() {
+                    self.newcomer = true;
+                    return;
+                }
                 self.machine.handle_new_server(now(None).instant);
                 self.read(Trigger::Watch).await;
             }
@@ -272,10 +292,11 @@ impl Reloader {
         else {
             return; // Already replaced.
         };
-        let last_good = self
-            .store
-            .confirmed_before(active.material())
-            .filter(|confirmed| !confirmed.material().is_expired(clock::now()));
+        let now_wall = clock::now();
+        let last_good = self.store.confirmed_before(active.material(), |material| {
+            // A set that failed before is no way back, or two of them would take turns for ever.
+            !material.is_expired(now_wall) && !self.machine.is_quarantined(material.digest())
+        });
         let Some(last_good) = last_good else {
             error!(
                 %generation, detail,

@@ -180,13 +180,18 @@ impl Store {
         }
     }
 
-    /// The newest confirmed snapshot with other material than `failed`.
-    pub(crate) fn confirmed_before(&self, failed: &Material) -> Option<Arc<Snapshot>> {
+    /// The newest confirmed snapshot whose material is not `failed` and `may_serve`.
+    pub(crate) fn confirmed_before(
+        &self,
+        failed: &Material,
+        may_serve: impl Fn(&Material) -> bool,
+    ) -> Option<Arc<Snapshot>> {
         let confirmed = self.lock_confirmed();
         let mut others = confirmed
             .iter()
             .rev()
-            .filter(|known| known.material.digest() != failed.digest());
+            .filter(|known| known.material.digest() != failed.digest())
+            .filter(|known| may_serve(&known.material));
         others.next().cloned()
     }
 

@@ -15,6 +15,8 @@ pub(super) fn emit(measured: &Measured<'_>) {
         emit_totals(&report.component, &report.totals, measured.now);
     }
     for (component, totals) in measured.retired {
+        // The facade cannot take a series away; NaN compares with nothing.
+        gauge!(names::CONNECTION_GENERATION, "component" => component.clone()).set(f64::NAN);
         emit_totals(component, totals, measured.now);
     }
 }
