@@ -52,6 +52,8 @@ mod crypto;
 mod manager;
 pub mod material;
 pub mod nats;
+#[cfg(feature = "relay")]
+mod relay;
 pub mod reload;
 pub mod report;
 pub mod source;

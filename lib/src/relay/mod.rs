@@ -1,0 +1,17 @@
+//! A relay between a NATS client in plain text on loopback and nats-server over mutual TLS. When
+//! the certificate changes it moves the client to a new upstream connection: the client's TCP
+//! connection stays, and no message is lost, repeated or reordered.
+//!
+//! A byte tunnel cannot do this. INFO says `tls_required`, so an unmodified client would start TLS
+//! with the tunnel; and a tunnel does not know where one operation ends and the next begins, so it
+//! can never change the connection below a client that is busy.
+//!
+//! The layer is a functional core with thin shells. [`protocol`] turns bytes into operations and
+//! back, and knows the boundaries between them; it owns no socket and no clock.
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the session, which is the one that uses it, is being built"
+)]
+mod protocol;

@@ -1,0 +1,223 @@
+//! What nats-server sends: operations out of its bytes.
+
+use memchr::memchr;
+
+use super::arguments::{size, size_with_headers, words};
+use super::payload::Payload;
+use super::verb::{Found, Verb, find};
+use super::{ParseLimits, ProtocolError, Step};
+
+/// One operation of a server. All slices borrow from the buffer that was shown to the parser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerOp<'a> {
+    /// The JSON behind INFO, not looked into.
+    Info(&'a [u8]),
+    /// MSG or HMSG; `size` counts the headers too.
+    Message {
+        sid: &'a [u8],
+        headers: bool,
+        size: u64,
+    },
+    Ping,
+    Pong,
+    Ok,
+    /// The text of `-ERR`, without its quotes.
+    Error(&'a [u8]),
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Message { headers: bool },
+    Ping,
+    Pong,
+    Ok,
+    Info,
+    Error,
+}
+
+const fn verb(word: &'static [u8], arguments: bool, kind: Kind) -> Verb<Kind> {
+    Verb {
+        word,
+        arguments,
+        kind,
+    }
+}
+
+/// The frequent ones first.
+const VERBS: [Verb<Kind>; 7] = [
+    verb(b"msg", true, Kind::Message { headers: false }),
+    verb(b"hmsg", true, Kind::Message { headers: true }),
+    verb(b"+ok", false, Kind::Ok),
+    verb(b"pong", false, Kind::Pong),
+    verb(b"ping", false, Kind::Ping),
+    verb(b"info", true, Kind::Info),
+    verb(b"-err", true, Kind::Error),
+];
+
+/// Parses what a server sends on one connection, from its beginning.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerParser {
+    limits: ParseLimits,
+    payload: Payload,
+}
+
+impl ServerParser {
+    pub(crate) fn new(limits: ParseLimits) -> Self {
+        Self {
+            limits,
+            payload: Payload::default(),
+        }
+    }
+
+    /// From the next operation on. INFO's `max_payload` is none: it binds publishers.
+    pub(crate) fn set_max_payload(&mut self, bytes: u64) {
+        self.limits.max_payload = bytes;
+    }
+
+    /// Between two operations: what comes next may come from elsewhere.
+    pub(crate) fn at_boundary(&self) -> bool {
+        self.payload.is_complete()
+    }
+
+    /// What the first of the unread bytes are. The caller has dealt with them when it asks again,
+    /// unless the answer was [`Step::More`].
+    pub(crate) fn next<'a>(
+        &mut self,
+        unread: &'a [u8],
+    ) -> Result<Step<ServerOp<'a>>, ProtocolError> {
+        if unread.is_empty() {
+            return Ok(Step::More);
+        }
+        if !self.payload.is_complete() {
+            let (length, last) = self.payload.take(unread)?;
+            return Ok(Step::Payload { length, last });
+        }
+        let Some(end) = memchr(b'\n', unread) else {
+            return self.incomplete(unread);
+        };
+        let line = unread.get(..end).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Found::Verb(kind, arguments) = find(&VERBS, line, true) else {
+            return Err(ProtocolError::UnknownOperation);
+        };
+        self.within_limit(arguments)?;
+        let op = operation(kind, arguments)?;
+        if let ServerOp::Message { size, .. } = op {
+            self.announce(size)?;
+        }
+        Ok(Step::Line {
+            op,
+            length: end + 1,
+        })
+    }
+
+    /// A line without an end: junk is known by its first bytes already.
+    fn incomplete<'a>(&self, line: &[u8]) -> Result<Step<ServerOp<'a>>, ProtocolError> {
+        match find(&VERBS, line, false) {
+            Found::Unknown => Err(ProtocolError::UnknownOperation),
+            Found::Partial => Ok(Step::More),
+            Found::Verb(_, arguments) => {
+                self.within_limit(arguments.strip_suffix(b"\r").unwrap_or(arguments))?;
+                Ok(Step::More)
+            }
+        }
+    }
+
+    fn within_limit(&self, arguments: &[u8]) -> Result<(), ProtocolError> {
+        let limit = self.limits.control_line;
+        if arguments.len() > limit {
+            return Err(ProtocolError::ControlLineTooLong { limit });
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, size: u64) -> Result<(), ProtocolError> {
+        let limit = self.limits.max_payload;
+        if size > limit {
+            return Err(ProtocolError::PayloadTooLarge { size, limit });
+        }
+        self.payload.announce(size);
+        Ok(())
+    }
+}
+
+fn operation(kind: Kind, arguments: &[u8]) -> Result<ServerOp<'_>, ProtocolError> {
+    match kind {
+        Kind::Message { headers: false } => message(arguments).ok_or("MSG"),
+        Kind::Message { headers: true } => message_with_headers(arguments).ok_or("HMSG"),
+        Kind::Ping => Ok(ServerOp::Ping),
+        Kind::Pong => Ok(ServerOp::Pong),
+        Kind::Ok => Ok(ServerOp::Ok),
+        Kind::Info => Ok(ServerOp::Info(arguments.trim_ascii())),
+        Kind::Error => Ok(ServerOp::Error(unquoted(arguments.trim_ascii()))),
+    }
+    .map_err(|operation| ProtocolError::BadArguments { operation })
+}
+
+/// `subject sid [reply] size`.
+fn message(arguments: &[u8]) -> Option<ServerOp<'_>> {
+    let (sid, total) = match words::<4>(arguments)? {
+        ([_, sid, _, total], 4) | ([_, sid, total, _], 3) => (sid, total),
+        _ => return None,
+    };
+    Some(ServerOp::Message {
+        sid,
+        headers: false,
+        size: size(total)?,
+    })
+}
+
+/// `subject sid [reply] header-size size`.
+fn message_with_headers(arguments: &[u8]) -> Option<ServerOp<'_>> {
+    let (sid, headers, total) = match words::<5>(arguments)? {
+        ([_, sid, _, headers, total], 5) | ([_, sid, headers, total, _], 4) => {
+            (sid, headers, total)
+        }
+        _ => return None,
+    };
+    Some(ServerOp::Message {
+        sid,
+        headers: true,
+        size: size_with_headers(headers, total)?,
+    })
+}
+
+fn unquoted(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"'")
+        .and_then(|text| text.strip_suffix(b"'"))
+        .unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(line: &str) -> ServerOp<'_> {
+        match ServerParser::new(ParseLimits::server()).next(line.as_bytes()) {
+            Ok(Step::Line { op, length }) if length == line.len() => op,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_operation() {
+        assert_eq!(op("PING\r\n"), ServerOp::Ping);
+        assert_eq!(op("PONG\r\n"), ServerOp::Pong);
+        assert_eq!(op("+OK\r\n"), ServerOp::Ok);
+        assert_eq!(op("INFO {\"a\":1} \r\n"), ServerOp::Info(b"{\"a\":1}"));
+        assert_eq!(
+            op("-ERR 'Unknown Protocol Operation'\r\n"),
+            ServerOp::Error(b"Unknown Protocol Operation")
+        );
+        assert_eq!(op("-err it's bad\n"), ServerOp::Error(b"it's bad"));
+        let message = |headers, size| ServerOp::Message {
+            sid: b"s1",
+            headers,
+            size,
+        };
+        assert_eq!(op("MSG a s1 5\r\n"), message(false, 5));
+        assert_eq!(op("msg a s1 reply 0\r\n"), message(false, 0));
+        assert_eq!(op("HMSG a s1 12 14\r\n"), message(true, 14));
+        assert_eq!(op("HMSG a s1 reply 12 14\r\n"), message(true, 14));
+    }
+}
