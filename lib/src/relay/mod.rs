@@ -15,3 +15,5 @@
     reason = "the session, which is the one that uses it, is being built"
 )]
 mod protocol;
+#[allow(dead_code, unused_imports, reason = "its shell is being built")]
+mod session;

@@ -1,0 +1,69 @@
+//! What a session knows of one upstream connection.
+
+use super::interest::Key;
+use super::matching::FrameHasher;
+use super::pings::Pings;
+use crate::relay::protocol::{ParseLimits, ServerParser};
+
+/// What becomes of the message that is coming in.
+#[derive(Default)]
+pub(super) enum Fate {
+    /// To the client as it comes.
+    #[default]
+    Forward,
+    /// The same, and remembered, because the next connection will send it too.
+    ForwardAndMatch(Box<FrameHasher>),
+    /// Kept until it is whole, then judged.
+    Hold(Box<Held>),
+    /// Nobody wants it.
+    Drop,
+}
+
+/// A message that is judged once it is whole.
+pub(super) struct Held {
+    pub(super) key: Key,
+    pub(super) frame: Vec<u8>,
+    pub(super) hasher: FrameHasher,
+}
+
+/// One upstream connection.
+pub(super) struct LinkState {
+    pub(super) parser: ServerParser,
+    pub(super) pings: Pings,
+    pub(super) fate: Fate,
+    /// `+OK`s are for what the relay wrote.
+    pub(super) swallows_ok: bool,
+    /// So many more `+OK`s are, although the client's come again.
+    pub(super) surplus_ok: usize,
+    /// The last INFO, as the server sent it, if the client has not had it.
+    pub(super) unseen_info: Option<Vec<u8>>,
+}
+
+impl LinkState {
+    pub(super) fn new() -> Self {
+        Self {
+            parser: ServerParser::new(ParseLimits::server()),
+            pings: Pings::default(),
+            fate: Fate::Forward,
+            swallows_ok: false,
+            surplus_ok: 0,
+            unseen_info: None,
+        }
+    }
+
+    /// Whether the client has had the beginning of a message, and not its end.
+    pub(super) fn is_forwarding(&self) -> bool {
+        let forwards = matches!(self.fate, Fate::Forward | Fate::ForwardAndMatch(_));
+        forwards && !self.parser.at_boundary()
+    }
+
+    /// Whether a `+OK` that came is none of the client's business.
+    pub(super) fn swallow_ok(&mut self) -> bool {
+        if self.swallows_ok {
+            return true;
+        }
+        let surplus = self.surplus_ok > 0;
+        self.surplus_ok = self.surplus_ok.saturating_sub(1);
+        surplus
+    }
+}

@@ -1,0 +1,62 @@
+//! Who owns each outstanding PING of one upstream connection. A server answers them in order and says nothing else
+//! about which is which.
+
+use std::collections::VecDeque;
+
+/// What the relay asked with a PING of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fence {
+    /// Every marked subscription is known to the current connection.
+    Mark,
+    /// The next connection has the non-queue subscriptions.
+    Replay,
+    /// What the current connection delivers from here on comes on the next one too.
+    Current,
+    /// The next connection will not send what the current one delivered before its fence.
+    Next,
+    /// The next connection has the queue subscriptions.
+    Queue,
+    /// The current connection has confirmed the late subscriptions.
+    LateMark,
+    /// The next connection has them too.
+    LateReplay,
+    /// The current connection has everything the client published.
+    LastPublish,
+    /// The current connection delivers nothing any more.
+    LastDelivery,
+    /// The next connection has everything the relay wrote; the client may go on.
+    Resume,
+    /// The next connection, now the current one, will not send copies any more.
+    Tail,
+    /// The next connection, given up, delivers nothing any more.
+    GivenUp,
+}
+
+/// Owner of a PING.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Client,
+    /// The number tells one handover from another.
+    Relay(Fence, u64),
+}
+
+/// Outstanding PINGs in the order in which they were written.
+#[derive(Debug, Default)]
+pub(crate) struct Pings(VecDeque<Owner>);
+
+impl Pings {
+    pub(crate) fn sent(&mut self, owner: Owner) {
+        self.0.push_back(owner);
+    }
+
+    /// Whose PONG just came; none if nobody asked.
+    pub(crate) fn answered(&mut self) -> Option<Owner> {
+        self.0.pop_front()
+    }
+
+    /// How many the client waits for.
+    pub(crate) fn of_client(&self) -> usize {
+        let owners = self.0.iter();
+        owners.filter(|owner| **owner == Owner::Client).count()
+    }
+}

@@ -1,0 +1,104 @@
+//! Handovers on one server under every interleaving: nothing is lost, repeated or reordered.
+
+use super::simulation::World;
+use crate::relay::session::{ClientOptions, Event};
+
+pub(super) const PLAIN: ClientOptions = ClientOptions {
+    verbose: false,
+    echo: true,
+    understands_info: true,
+};
+
+/// A client that does everything a client may do, at random.
+pub(super) fn live(world: &mut World, steps: usize, mut handovers: usize) {
+    let mut sid = 0;
+    for (subject, queue) in [
+        ("a", None),
+        ("b", None),
+        ("own", None),
+        ("q", Some("group")),
+    ] {
+        sid += 1;
+        world.subscribe(&sid.to_string(), subject, queue);
+    }
+    for _ in 0..steps {
+        match world.rng.u32(0..100) {
+            0..15 => world.publish_elsewhere("a"),
+            15..25 => world.publish_elsewhere("b"),
+            25..35 => world.publish_elsewhere("q"),
+            35..45 => world.publish(),
+            45..48 => world.ping(),
+            48 => {
+                sid += 1;
+                let subject = ["a", "b", "own"][world.rng.usize(0..3)];
+                world.subscribe(&sid.to_string(), subject, None);
+                if world.rng.bool() {
+                    let max = world.rng.usize(1..30);
+                    world.unsubscribe(&sid.to_string(), Some(max));
+                }
+            }
+            49 if sid > 4 => {
+                let some = world.rng.u32(5..=sid).to_string();
+                let known = &world.expected[&some];
+                if known.max.is_none() && known.until.is_none() {
+                    world.unsubscribe(&some, None);
+                }
+            }
+            50..52 if handovers > 0 && world.may_begin() => {
+                handovers -= 1;
+                world.begin_handover(false);
+            }
+            _ => {
+                world.step();
+            }
+        }
+    }
+    world.drain();
+    while handovers > 0 {
+        handovers -= 1;
+        world.begin_handover(false);
+        world.drain();
+    }
+}
+
+fn exact_under(options: ClientOptions, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let mut world = World::new(seed, options);
+        live(&mut world, 1500, 4);
+        world.assert_exact(seed);
+        let switched = world
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::Switched { .. }));
+        assert_eq!(switched.count(), 4, "seed {seed}: {:?}", world.events);
+        for event in &world.events {
+            assert!(
+                !matches!(event, Event::GivenUp(_) | Event::CloseClient(_)),
+                "seed {seed}: {event:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_plain_client_loses_repeats_and_reorders_nothing() {
+    exact_under(PLAIN, 0..40);
+}
+
+#[test]
+fn a_verbose_client_gets_each_acknowledgement_once() {
+    let verbose = ClientOptions {
+        verbose: true,
+        ..PLAIN
+    };
+    exact_under(verbose, 0..30);
+}
+
+#[test]
+fn a_client_without_echo_never_hears_itself() {
+    let without_echo = ClientOptions {
+        echo: false,
+        ..PLAIN
+    };
+    exact_under(without_echo, 0..30);
+}
