@@ -11,6 +11,8 @@ use tracing::info;
 use super::builder::{self, BuildError};
 use crate::clock;
 use crate::nats::{ConnectionReport, Registry};
+#[cfg(feature = "relay")]
+use crate::relay::Board;
 use crate::reload::{Command, ReloadOutcome, ReloadReport, Timing};
 use crate::report::certificates::Certificates;
 use crate::report::metrics::{self, Measured, Metrics};
@@ -26,6 +28,8 @@ pub struct StatusHandle {
 pub(super) struct StatusShared {
     pub(super) store: Arc<Store>,
     pub(super) registry: Arc<Registry>,
+    #[cfg(feature = "relay")]
+    pub(super) relays: Arc<Board>,
     started: OnceLock<Started>,
     expects_connection: AtomicBool,
     draining: AtomicBool,
@@ -109,6 +113,8 @@ impl StatusHandle {
             shared: Arc::new(StatusShared {
                 store: Arc::new(Store::new()),
                 registry: Arc::new(Registry::default()),
+                #[cfg(feature = "relay")]
+                relays: Arc::default(),
                 started: OnceLock::new(),
                 expects_connection: AtomicBool::new(false),
                 draining: AtomicBool::new(false),
