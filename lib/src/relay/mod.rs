@@ -59,4 +59,4 @@ pub use local::LocalCredentials;
 pub use report::{HandoverReason, RelayReport, SessionResult, Traffic};
 pub use settings::{RelaySettings, RotationMode};
 
-pub(crate) use report::Board;
+pub(crate) use report::{Board, RelayFailure};

@@ -136,7 +136,7 @@ impl Board {
     }
 
     /// The sums, as those of the relay that listens there.
-    pub(super) fn report_of(&self, listen: Option<SocketAddr>) -> RelayReport {
+    pub(crate) fn report_of(&self, listen: Option<SocketAddr>) -> RelayReport {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         RelayReport {
             listen,
