@@ -26,7 +26,7 @@ impl Backoff {
     }
 
     /// As [`Backoff::wait`], with the random number given: `0.0 <= random < 1.0`.
-    fn wait_with(&self, failures: u32, random: f64) -> Duration {
+    pub(crate) fn wait_with(&self, failures: u32, random: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let ceiling = self.first.saturating_mul(1 << doublings).min(self.limit);
         ceiling.mul_f64(0.5 + random / 2.0)

@@ -53,7 +53,7 @@ mod manager;
 pub mod material;
 pub mod nats;
 #[cfg(feature = "relay")]
-mod relay;
+pub mod relay;
 pub mod reload;
 pub mod report;
 pub mod source;
@@ -66,6 +66,8 @@ pub use material::Policy;
 pub use nats::{
     Authentication, ConnectSettings, Connection, ConnectionEvent, StartupBudget, StartupPolicy,
 };
+#[cfg(feature = "relay")]
+pub use relay::{Relay, RelaySettings};
 pub use reload::ReloadOutcome;
 pub use source::Files;
 pub use store::{Generation, Snapshot};

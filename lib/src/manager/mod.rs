@@ -15,6 +15,8 @@ pub use status::StatusHandle;
 use crate::nats::{
     self, ConnectSettings, Connection, ConnectionError, IntoServerList, Registry, Shared,
 };
+#[cfg(feature = "relay")]
+use crate::relay::{Relay, RelayError, RelaySettings};
 use crate::reload::ReloadOutcome;
 use crate::report::Status;
 use crate::store::{Generation, Snapshot};
@@ -56,6 +58,26 @@ impl CertificateManager {
     ) -> Result<Connection, ConnectionError> {
         let servers = servers.into_server_list()?;
         nats::connect(&self.inner.shared, &self.inner.registry, servers, settings).await
+    }
+
+    /// Opens a relay: clients of any language connect to it in plain text and reach `servers` over
+    /// mutual TLS with the active material, and stay connected while that changes.
+    ///
+    /// # Errors
+    /// [`RelayError`]: the servers or credentials make no sense, or it cannot listen. Servers that
+    /// cannot be reached are no error: clients are told so.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    #[cfg(feature = "relay")]
+    pub async fn relay(
+        &self,
+        servers: impl IntoServerList,
+        settings: RelaySettings,
+    ) -> Result<Relay, RelayError> {
+        let store = Arc::clone(&self.inner.shared.store);
+        let board = Arc::clone(&self.inner.status.shared.relays);
+        Relay::start(store, servers.into_server_list()?, settings, board).await
     }
 
     /// For clients that can take a fresh configuration per connection: a tokio-rustls connector

@@ -11,10 +11,14 @@ use tracing::info;
 use super::builder::{self, BuildError};
 use crate::clock;
 use crate::nats::{ConnectionReport, Registry};
+#[cfg(feature = "relay")]
+use crate::relay::Board;
 use crate::reload::{Command, ReloadOutcome, ReloadReport, Timing};
 use crate::report::certificates::Certificates;
+#[cfg(feature = "relay")]
+use crate::report::metrics::MeasuredRelay;
 use crate::report::metrics::{self, Measured, Metrics};
-use crate::report::{Facts, Health, Status, certificate_info, health};
+use crate::report::{Facts, Health, RelayStatus, Status, certificate_info, health};
 use crate::store::Store;
 
 /// Answers for the probes and the status, at any time. Cheap to clone.
@@ -26,6 +30,8 @@ pub struct StatusHandle {
 pub(super) struct StatusShared {
     pub(super) store: Arc<Store>,
     pub(super) registry: Arc<Registry>,
+    #[cfg(feature = "relay")]
+    pub(super) relays: Arc<Board>,
     started: OnceLock<Started>,
     expects_connection: AtomicBool,
     draining: AtomicBool,
@@ -68,14 +74,37 @@ impl StatusShared {
         // First, so that the totals are never behind the histogram.
         let observations = self.registry.journal().take();
         let (connections, retired) = self.registry.all_totals();
+        #[cfg(feature = "relay")]
+        let relay = self.measured_relay();
         metrics.emit(&Measured {
             active: active.as_deref(),
             reload: report.as_ref(),
             connections: &connections,
             retired: &retired,
             observations,
+            #[cfg(feature = "relay")]
+            relay,
             now: Instant::now().into_std(),
         });
+    }
+
+    #[cfg(feature = "relay")]
+    fn measured_relay(&self) -> Option<MeasuredRelay> {
+        let stalls = self.relays.take_stalls().into();
+        let report = self.relays.report()?;
+        Some(MeasuredRelay { report, stalls })
+    }
+
+    #[cfg(feature = "relay")]
+    fn relay(&self) -> Option<RelayStatus> {
+        let report = self.relays.report()?;
+        Some(RelayStatus::of(&report, self.relays.last_failure()))
+    }
+
+    #[cfg(not(feature = "relay"))]
+    #[expect(clippy::unused_self, reason = "with the feature it looks")]
+    fn relay(&self) -> Option<RelayStatus> {
+        None
     }
 
     fn not_ready(&self, connections: &[ConnectionReport]) -> Option<health::NotReady> {
@@ -109,6 +138,8 @@ impl StatusHandle {
             shared: Arc::new(StatusShared {
                 store: Arc::new(Store::new()),
                 registry: Arc::new(Registry::default()),
+                #[cfg(feature = "relay")]
+                relays: Arc::default(),
                 started: OnceLock::new(),
                 expects_connection: AtomicBool::new(false),
                 draining: AtomicBool::new(false),
@@ -130,11 +161,12 @@ impl StatusHandle {
         let connections = self.shared.registry.reports();
         let active = self.shared.store.active();
         let report = self.shared.report();
-        Status::of(&Facts {
+        Status::of(Facts {
             active: active.as_deref(),
             reload: report.as_ref(),
             not_ready: self.shared.not_ready(&connections),
             connections: &connections,
+            relay: self.shared.relay(),
         })
     }
 

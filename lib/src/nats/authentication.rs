@@ -52,7 +52,12 @@ impl Secret {
     }
 
     fn text(&self) -> String {
-        self.0.as_str().to_owned()
+        self.expose().to_owned()
+    }
+
+    /// The text itself, for whoever has to compare or send it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
     }
 }
 

@@ -76,13 +76,18 @@ impl Failure {
         if error.kind() == ConnectErrorKind::AuthorizationViolation {
             return Self::authorization();
         }
-        if let Some(tls) = tls_error(error) {
-            return Self::from_tls_error(tls);
-        }
-        Self::from_message(&error.to_string())
+        Self::from_error(error)
     }
 
-    pub(crate) fn from_tls_error(error: &TlsError) -> Self {
+    /// From any error that may have one of rustls below it.
+    pub(crate) fn from_error(error: &(dyn StdError + 'static)) -> Self {
+        match tls_error(error) {
+            Some(tls) => Self::from_tls_error(tls),
+            None => Self::from_message(&error.to_string()),
+        }
+    }
+
+    fn from_tls_error(error: &TlsError) -> Self {
         match error {
             TlsError::AlertReceived(alert) => match certificate_alert(*alert) {
                 Some(meaning) => Self::certificate_refused(meaning),

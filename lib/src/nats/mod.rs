@@ -44,3 +44,5 @@ pub(crate) use driver::Shared;
 pub(crate) use journal::Observation;
 pub(crate) use preflight::Preflight;
 pub(crate) use registry::Registry;
+#[cfg(feature = "relay")]
+pub(crate) use servers::label as server_label;

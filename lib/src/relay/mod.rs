@@ -8,12 +8,31 @@
 //!
 //! The layer is a functional core with thin shells. [`protocol`] turns bytes into operations and
 //! back, and knows the boundaries between them; it owns no socket and no clock.
+//!
+//! Around one session: [`listener`] lets clients in, [`dial`] opens upstream connections,
+//! [`credentials`] and [`local`] say who a client is on either side, [`pace`] says when a session
+//! moves, [`report`] keeps the sums. [`session`] is one session, without I/O; [`link`] its shell.
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the session, which is the one that uses it, is being built"
-)]
+mod admission;
+mod credentials;
+mod dial;
+mod handle;
+mod limits;
+mod link;
+mod listener;
+mod local;
+mod pace;
 mod protocol;
-#[allow(dead_code, unused_imports, reason = "its shell is being built")]
+mod report;
 mod session;
+mod settings;
+mod shared;
+
+pub use handle::{Relay, RelayError};
+pub use limits::RelayLimits;
+pub use listener::ListenError;
+pub use local::LocalCredentials;
+pub use report::{HandoverReason, RelayReport, SessionResult, Traffic};
+pub use settings::{RelaySettings, RotationMode};
+
+pub(crate) use report::{Board, RelayFailure};

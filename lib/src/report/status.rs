@@ -10,6 +10,7 @@ use crate::material::{CertificateFacts, Rejection, Warning};
 use crate::nats::ConnectionReport;
 use crate::reload::{ReloadOutcome, ReloadReport, Verdict};
 use crate::report::health::NotReady;
+use crate::report::relay::RelayStatus;
 use crate::store::{GateAnswer, Snapshot};
 
 /// Grows when a key changes its meaning or goes away.
@@ -48,11 +49,6 @@ pub struct Status {
     /// Relay sessions, as sums; null without a relay.
     pub relay: Option<RelayStatus>,
 }
-
-/// Relay sessions, as sums.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct RelayStatus {}
 
 /// One certificate.
 #[derive(Debug, Clone, Serialize)]
@@ -182,10 +178,11 @@ pub(crate) struct Facts<'a> {
     pub(crate) reload: Option<&'a ReloadReport>,
     pub(crate) connections: &'a [ConnectionReport],
     pub(crate) not_ready: Option<NotReady>,
+    pub(crate) relay: Option<RelayStatus>,
 }
 
 impl Status {
-    pub(crate) fn of(facts: &Facts<'_>) -> Self {
+    pub(crate) fn of(facts: Facts<'_>) -> Self {
         let reload = facts.reload;
         Self {
             schema_version: SCHEMA_VERSION,
@@ -198,7 +195,7 @@ impl Status {
                 .map(|generation| generation.number()),
             ready: facts.not_ready.is_none(),
             reason: facts.not_ready.map(NotReady::as_str),
-            warnings: warnings(facts),
+            warnings: warnings(&facts),
             active: facts.active.map(ActiveStatus::of),
             disk: DiskStatus::of(reload),
             last_reload: reload
@@ -214,7 +211,7 @@ impl Status {
                 mode: reload.map(|report| report.watcher_mode.as_str()),
             },
             connections: facts.connections.iter().map(ConnectionStatus::of).collect(),
-            relay: None,
+            relay: facts.relay,
         }
     }
 }

@@ -129,6 +129,15 @@ impl Connect {
         self.signed
     }
 
+    /// The client says who it is, besides what its relay's certificate says.
+    pub(crate) fn has_credentials(&self) -> bool {
+        let Ok(object) = Object::parse(&self.json) else {
+            return false;
+        };
+        let mut members = CREDENTIALS.into_iter();
+        members.any(|member| given(&object, member).is_ok_and(|given| given.is_some()))
+    }
+
     /// What the client calls itself.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()

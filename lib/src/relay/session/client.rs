@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::handover::Handover;
 use super::interest::unsubscribe;
-use super::pings::Owner;
+use super::pings::{Fence, Owner};
 use super::{ClientError, Session, Verdict};
 use crate::relay::protocol::{ClientOp, Step};
 
@@ -120,6 +120,14 @@ impl Session {
         self.inject(&line);
         if self.client.options.verbose {
             self.current.surplus_ok += 1;
+        }
+    }
+
+    /// Asks the server of the current connection for a sign of life.
+    pub(crate) fn ask_alive(&mut self) {
+        if !self.outage {
+            self.current.pings.sent(Owner::Relay(Fence::Alive, 0));
+            self.inject(b"PING\r\n");
         }
     }
 

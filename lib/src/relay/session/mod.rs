@@ -18,7 +18,7 @@ mod pings;
 mod upstream;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) use handover::{Abort, HandoverTiming, Move};
 pub(crate) use interest::InterestLimits;
@@ -77,6 +77,8 @@ pub(crate) struct ClientOptions {
     pub(crate) echo: bool,
     /// Whether it takes an INFO at any time (`protocol` 1), and not only the first.
     pub(crate) understands_info: bool,
+    /// Whether it said that it uses headers.
+    pub(crate) headers: bool,
 }
 
 /// Something the shell should know or do.
@@ -184,6 +186,7 @@ impl Session {
     ) -> Self {
         let mut parser = ClientParser::new(settings.parse);
         parser.set_max_payload(info.max_payload);
+        parser.set_headers(options.headers && info.headers);
         Self {
             client: ClientState {
                 parser,

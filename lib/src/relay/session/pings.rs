@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 /// What the relay asked with a PING of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fence {
+    /// None: only whether the server is there.
+    Alive,
     /// Every marked subscription is known to the current connection.
     Mark,
     /// The next connection has the non-queue subscriptions.

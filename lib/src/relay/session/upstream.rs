@@ -217,7 +217,9 @@ impl Session {
     pub(super) fn tell_info(&mut self, json: &[u8]) -> Result<(), UpstreamError> {
         let info = ServerInfo::parse(json)?;
         let line = protocol::rewrite_info(json, &self.settings.info)?;
+        let headers = self.client.options.headers && info.headers;
         self.client.parser.set_max_payload(info.max_payload);
+        self.client.parser.set_headers(headers);
         if self.client.options.understands_info {
             self.deferred.extend_from_slice(&line);
         }

@@ -8,6 +8,8 @@
 mod certificates;
 mod connections;
 mod names;
+#[cfg(feature = "relay")]
+mod relays;
 mod reloads;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -18,6 +20,8 @@ use ::metrics::{gauge, histogram};
 pub use names::histogram_buckets;
 
 pub(crate) use names::describe;
+#[cfg(feature = "relay")]
+pub(crate) use relays::MeasuredRelay;
 
 use crate::crypto;
 use crate::nats::{ConnectionReport, ConnectionTotals, Observation};
@@ -34,6 +38,9 @@ pub(crate) struct Measured<'a> {
     pub(crate) retired: &'a [(String, ConnectionTotals)],
     /// Since the last emission; each is recorded once.
     pub(crate) observations: VecDeque<Observation>,
+    /// None before the first relay.
+    #[cfg(feature = "relay")]
+    pub(crate) relay: Option<MeasuredRelay>,
     pub(crate) now: Instant,
 }
 
@@ -55,6 +62,10 @@ impl Metrics {
         self.emit_certificates(measured);
         reloads::emit(measured.reload);
         connections::emit(measured);
+        #[cfg(feature = "relay")]
+        if let Some(relay) = &measured.relay {
+            relays::emit(relay);
+        }
         let rotations = histogram!(names::ROTATION_DURATION);
         for observation in &measured.observations {
             match observation {
@@ -112,9 +123,38 @@ mod tests {
                 connections: &[connection],
                 retired: &[("old".to_owned(), ConnectionTotals::default())],
                 observations,
+                #[cfg(feature = "relay")]
+                relay: tests_relay(),
                 now: Instant::now(),
             });
         })
+    }
+
+    #[cfg(feature = "relay")]
+    fn tests_relay() -> Option<MeasuredRelay> {
+        let board = std::sync::Arc::new(crate::relay::Board::default());
+        let report = board.report_of(None);
+        let stalls = vec![Duration::from_micros(400), Duration::from_millis(3)];
+        Some(MeasuredRelay { report, stalls })
+    }
+
+    #[cfg(feature = "relay")]
+    #[test]
+    fn every_label_of_a_relay_is_there_from_the_start() {
+        let text = at_start(VecDeque::new());
+        for line in [
+            r#"nats_mtls_relay_sessions 0"#,
+            r#"nats_mtls_relay_sessions_total{result="limit"} 0"#,
+            r#"nats_mtls_relay_handover_total{result="ok",reason="none"} 0"#,
+            r#"nats_mtls_relay_handover_total{result="failed",reason="subscription_denied"} 0"#,
+            r#"nats_mtls_relay_handover_total{result="fallback",reason="signed_nonce"} 0"#,
+            r#"nats_mtls_relay_bytes_total{direction="upstream"} 0"#,
+            r#"nats_mtls_relay_messages_total{direction="downstream"} 0"#,
+            r#"nats_mtls_relay_handover_stall_seconds_bucket{le="0.0005"} 1"#,
+            r#"nats_mtls_relay_handover_stall_seconds_count 2"#,
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
     }
 
     #[test]

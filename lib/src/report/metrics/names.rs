@@ -24,6 +24,12 @@ pub(super) const DISCONNECTS: &str = "nats_mtls_disconnect_total";
 pub(super) const RECONNECTS: &str = "nats_mtls_reconnect_total";
 pub(super) const CLOSED: &str = "nats_mtls_connection_closed_total";
 pub(super) const OUTAGES: &str = "nats_mtls_outage_seconds";
+pub(super) const RELAY_STALLS: &str = "nats_mtls_relay_handover_stall_seconds";
+pub(super) const RELAY_SESSIONS: &str = "nats_mtls_relay_sessions";
+pub(super) const RELAY_SESSIONS_TOTAL: &str = "nats_mtls_relay_sessions_total";
+pub(super) const RELAY_HANDOVERS: &str = "nats_mtls_relay_handover_total";
+pub(super) const RELAY_BYTES: &str = "nats_mtls_relay_bytes_total";
+pub(super) const RELAY_MESSAGES: &str = "nats_mtls_relay_messages_total";
 
 /// From a move of a few milliseconds to an outage of an hour.
 const OUTAGE_BUCKETS: &[f64] = &[
@@ -33,14 +39,19 @@ const OUTAGE_BUCKETS: &[f64] = &[
 const ROTATION_BUCKETS: &[f64] = &[
     0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 21_600.0,
 ];
+/// From what nobody can notice to what every client does.
+const STALL_BUCKETS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
 
 /// The histograms and the upper bounds of their buckets, in seconds: for whoever installs the
 /// recorder. The Prometheus exporter makes summaries of histograms without buckets.
 #[must_use]
-pub fn histogram_buckets() -> [(&'static str, &'static [f64]); 2] {
+pub fn histogram_buckets() -> [(&'static str, &'static [f64]); 3] {
     [
         (OUTAGES, OUTAGE_BUCKETS),
         (ROTATION_DURATION, ROTATION_BUCKETS),
+        (RELAY_STALLS, STALL_BUCKETS),
     ]
 }
 
@@ -59,7 +70,7 @@ pub(crate) fn describe() {
 
 type Described = (&'static str, Unit, &'static str);
 
-const GAUGES: [Described; 11] = [
+const GAUGES: [Described; 12] = [
     (
         BUILD_INFO,
         Unit::Count,
@@ -115,9 +126,10 @@ const GAUGES: [Described; 11] = [
         Unit::Count,
         "The generation the connection came up on last; 0 before that.",
     ),
+    (RELAY_SESSIONS, Unit::Count, "Clients of the relay now."),
 ];
 
-const COUNTERS: [Described; 9] = [
+const COUNTERS: [Described; 13] = [
     (
         RELOADS,
         Unit::Count,
@@ -163,9 +175,29 @@ const COUNTERS: [Described; 9] = [
         Unit::Count,
         "Connections closed for good without being asked to.",
     ),
+    (
+        RELAY_SESSIONS_TOTAL,
+        Unit::Count,
+        "Clients that came to the relay, by what became of them.",
+    ),
+    (
+        RELAY_HANDOVERS,
+        Unit::Count,
+        "Moves of clients onto a new generation: unnoticed, given up, or left to the client.",
+    ),
+    (
+        RELAY_BYTES,
+        Unit::Bytes,
+        "Protocol and payload that the relay passed on, without TLS.",
+    ),
+    (
+        RELAY_MESSAGES,
+        Unit::Count,
+        "Messages that the relay passed on.",
+    ),
 ];
 
-const HISTOGRAMS: [Described; 2] = [
+const HISTOGRAMS: [Described; 3] = [
     (
         ROTATION_DURATION,
         Unit::Seconds,
@@ -175,5 +207,10 @@ const HISTOGRAMS: [Described; 2] = [
         OUTAGES,
         Unit::Seconds,
         "How long the connection was down, each time it came up again.",
+    ),
+    (
+        RELAY_STALLS,
+        Unit::Seconds,
+        "How long a client's messages stood still in a handover.",
     ),
 ];

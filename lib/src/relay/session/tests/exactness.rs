@@ -7,6 +7,7 @@ pub(super) const PLAIN: ClientOptions = ClientOptions {
     verbose: false,
     echo: true,
     understands_info: true,
+    headers: true,
 };
 
 /// A client that does everything a client may do, at random.

@@ -1,0 +1,120 @@
+//! What a session is in the middle of, besides moving bytes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep};
+use tracing::debug;
+
+use super::{Here, Wake};
+use crate::backoff::Backoff;
+use crate::relay::dial::{DialError, Dialed, Wish};
+use crate::relay::pace::Permit;
+use crate::relay::protocol::Connect;
+use crate::relay::shared::Shared;
+
+/// Between two passes over the servers while the client waits.
+const BETWEEN_PASSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+/// As often may a server say no before the client is told; a server that starts may know nobody yet.
+const MOST_REFUSALS: u32 = 5;
+
+type Dial = Pin<Box<dyn Future<Output = Result<Dialed, DialError>> + Send>>;
+
+/// What a session is in the middle of.
+pub(super) enum Moving {
+    Idle,
+    /// A connection for a handover is being opened.
+    Dialing {
+        permit: Permit,
+        dial: Dial,
+    },
+    HandingOver {
+        permit: Permit,
+        to: Box<Here>,
+    },
+    /// The client is on its new connection; late copies are still told apart.
+    Tail,
+    /// For the moment when no operation is under way, to give the connection up.
+    Waiting {
+        permit: Permit,
+    },
+    /// There is no upstream connection.
+    Outage {
+        since: Instant,
+        dial: Dial,
+    },
+    /// The client was told to leave.
+    Leaving {
+        until: Pin<Box<Sleep>>,
+    },
+    /// The session ends at the next boundary.
+    Closing,
+}
+
+impl Moving {
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Idle)
+    }
+
+    pub(super) fn dial(
+        permit: Permit,
+        shared: &Arc<Shared>,
+        connect: &Arc<Connect>,
+        wish: Wish,
+    ) -> Self {
+        let (shared, connect) = (Arc::clone(shared), Arc::clone(connect));
+        let dial = Box::pin(async move { shared.dialer.join(&wish, &connect).await });
+        Self::Dialing { permit, dial }
+    }
+
+    /// Dials until a server answers, or keeps saying no.
+    pub(super) fn outage(shared: &Arc<Shared>, connect: &Arc<Connect>) -> Self {
+        let (shared, connect) = (Arc::clone(shared), Arc::clone(connect));
+        let dial = Box::pin(async move {
+            let (mut passes, mut refusals) = (0, 0);
+            loop {
+                let error = match shared.dialer.join(&Wish::default(), &connect).await {
+                    Ok(dialed) => return Ok(dialed),
+                    Err(error) => error,
+                };
+                passes += 1;
+                refusals = if error.said().is_some() {
+                    refusals + 1
+                } else {
+                    0
+                };
+                if refusals >= MOST_REFUSALS {
+                    return Err(error);
+                }
+                debug!(%error, "relay: still no upstream");
+                sleep(BETWEEN_PASSES.wait(passes)).await;
+            }
+        });
+        let since = Instant::now();
+        Self::Outage { since, dial }
+    }
+
+    pub(super) fn leave_within(limit: Duration) -> Self {
+        let until = Box::pin(sleep(limit));
+        Self::Leaving { until }
+    }
+
+    /// Waits for what comes next; for ever if that is not up to this.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: the next call goes on.
+    pub(super) async fn wake(&mut self) -> Wake {
+        match self {
+            Self::Dialing { dial, .. } | Self::Outage { dial, .. } => {
+                Wake::Dialed(Box::new(dial.await))
+            }
+            Self::Leaving { until } => {
+                until.await;
+                Wake::TimeToLeave
+            }
+            _ => std::future::pending().await,
+        }
+    }
+}

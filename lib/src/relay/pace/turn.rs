@@ -1,0 +1,135 @@
+//! When one session moves, given the time: no clock, no waiting, no other sessions.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::store::Generation;
+
+/// After a failed handover.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// How long before its end a certificate should not be in use any more.
+const LAST_CALL: Duration = Duration::from_secs(30);
+/// Even an expired certificate gets a few tries in peace: the server does not cut what is up.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing, until then or until something is published.
+    Wait(Option<Instant>),
+    /// Move as soon as there is a slot, and then whether there is one or not.
+    Ask { force_at: Instant },
+    /// Move at once, whoever else does.
+    Force,
+}
+
+/// One session: where it is, and when it goes on.
+#[derive(Debug)]
+pub(super) struct Turn {
+    spread: Duration,
+    on: Generation,
+    retires: Instant,
+    published: Generation,
+    failures: u32,
+    plan: Plan,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    /// It is where it should be.
+    Stay,
+    /// It goes at `due`, and in any case at `force_at`.
+    Go { due: Instant, force_at: Instant },
+    /// It cannot go before it must.
+    Hold { force_at: Instant },
+    /// It goes at `due`; nothing forces it.
+    Leave { due: Instant },
+}
+
+impl Turn {
+    pub(super) const fn new(spread: Duration, on: Generation, retires: Instant) -> Self {
+        Self {
+            spread,
+            on,
+            retires,
+            published: on,
+            failures: 0,
+            plan: Plan::Stay,
+        }
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.on < self.published
+    }
+
+    /// `0.0 <= random < 1.0`. Says again what is known without any effect.
+    pub(super) fn handle_published(&mut self, generation: Generation, now: Instant, random: f64) {
+        if generation <= self.published {
+            return;
+        }
+        self.published = generation;
+        if !self.is_behind() {
+            return;
+        }
+        // What failed for the last one says nothing about this one.
+        self.failures = 0;
+        let remaining = self.retires.saturating_duration_since(now);
+        let until_forced = remaining
+            .saturating_sub(LAST_CALL)
+            .max(remaining / 2)
+            .max(GRACE);
+        self.plan = Plan::Go {
+            due: now + self.spread.min(remaining / 2).mul_f64(random),
+            force_at: now + until_forced,
+        };
+    }
+
+    pub(super) fn handle_leave(&mut self, now: Instant, random: f64) {
+        if self.plan == Plan::Stay {
+            let due = now + self.spread.mul_f64(random);
+            self.plan = Plan::Leave { due };
+        }
+    }
+
+    pub(super) fn handle_moved(&mut self, on: Generation, retires: Instant) {
+        self.on = on;
+        self.retires = retires;
+        self.failures = 0;
+        // A generation that came meanwhile is news again, one that it is on already is not.
+        self.published = on;
+        self.plan = Plan::Stay;
+    }
+
+    pub(super) fn handle_failed(&mut self, now: Instant, random: f64) {
+        self.failures = self.failures.saturating_add(1);
+        let again = now + RETRY.wait_with(self.failures, random);
+        match &mut self.plan {
+            Plan::Go { due, .. } | Plan::Leave { due } => *due = again,
+            Plan::Stay | Plan::Hold { .. } => {}
+        }
+    }
+
+    pub(super) fn handle_impossible(&mut self) {
+        self.plan = match self.plan {
+            Plan::Go { force_at, .. } | Plan::Hold { force_at } => Plan::Hold { force_at },
+            // The server closes the session when it leaves; the client then connects again.
+            Plan::Stay | Plan::Leave { .. } => Plan::Stay,
+        };
+    }
+
+    pub(super) fn poll(&self, now: Instant) -> Next {
+        match self.plan {
+            Plan::Stay => Next::Wait(None),
+            Plan::Go { force_at, .. } | Plan::Hold { force_at } if force_at <= now => Next::Force,
+            Plan::Go { due, force_at } if due <= now => Next::Ask { force_at },
+            Plan::Go { due, force_at } => Next::Wait(Some(due.min(force_at))),
+            Plan::Hold { force_at } => Next::Wait(Some(force_at)),
+            Plan::Leave { due } if due <= now => Next::Ask {
+                force_at: self.retires.max(now + GRACE),
+            },
+            Plan::Leave { due } => Next::Wait(Some(due)),
+        }
+    }
+}
