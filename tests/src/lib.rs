@@ -11,6 +11,7 @@
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
+//! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
 //! | [`wait`] | waiting for a condition, with a deadline instead of a sleep |
 //! | [`mod@bench`] | what the benchmarks share: samples, and the rows of the table |
@@ -29,6 +30,7 @@ pub mod logs;
 pub mod metrics;
 pub mod pki;
 pub mod process;
+pub mod prometheus;
 pub mod server;
 pub mod service;
 pub mod tls;
