@@ -12,6 +12,7 @@
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
 //! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
+//! | [`scraped_agent`] | an agent, its server, and the Prometheus that watches it |
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
 //! | [`wait`] | waiting for a condition, with a deadline instead of a sleep |
 //! | [`mod@bench`] | what the benchmarks share: samples, and the rows of the table |
@@ -31,6 +32,7 @@ pub mod metrics;
 pub mod pki;
 pub mod process;
 pub mod prometheus;
+pub mod scraped_agent;
 pub mod server;
 pub mod service;
 pub mod tls;
