@@ -9,6 +9,7 @@
 //! | [`service`] | what a Rust service does with the library |
 //! | [`file_service`] | the same over ordinary files, and the check that the last good set stays |
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
+//! | [`drill`] | what the drills do, see and judge |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
 //! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
@@ -24,6 +25,7 @@
 pub mod agent;
 pub mod bench;
 pub mod connz;
+pub mod drill;
 pub mod file_service;
 pub mod files;
 pub mod http;
