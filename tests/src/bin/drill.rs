@@ -1,4 +1,4 @@
-//! What `scripts/drill-startup` runs: arguments in, progress and one
+//! What `scripts/drill-startup` and `scripts/drill-turbulence` run: arguments in, progress and one
 //! line of verdict out. Exit code 0 passed, 1 failed, 2 wrong usage.
 
 use std::env;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use nats_mtls_tests::drill::startup::{Policy, StartupDrill};
+use nats_mtls_tests::drill::turbulence::TurbulenceDrill;
 use nats_mtls_tests::drill::{Narrator, Outcome, Report, service};
 
 #[derive(Parser)]
@@ -26,6 +27,13 @@ enum Drill {
         outage: Duration,
         #[arg(long, default_value = "forever")]
         startup: Policy,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// nats-server restarted again and again
+    Turbulence {
+        #[arg(long, default_value = "60", value_parser = clap::value_parser!(u32).range(1..=60))]
+        factor: u32,
         #[command(flatten)]
         output: Output,
     },
@@ -56,6 +64,10 @@ async fn main() -> ExitCode {
                     .await
             };
             output.conclude("startup", report.await)
+        }
+        Drill::Turbulence { factor, output } => {
+            let drill = TurbulenceDrill { factor };
+            output.conclude("turbulence", drill.run(output.narrator()).await)
         }
         Drill::Service => match service::run().await {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,5 @@
 //! Drills: something is done to a real nats-server, and whoever depends on it is watched. Run by
-//! `scripts/drill-startup`, and by the test of the same name.
+//! `scripts/drill-startup` and `scripts/drill-turbulence`, and by the tests of the same names.
 //!
 //! A drill only observes; the reports judge, without any I/O.
 
@@ -7,6 +7,7 @@ mod outcome;
 pub mod service;
 pub mod startup;
 mod supervised;
+pub mod turbulence;
 
 use std::fmt::Display;
 use std::time::Instant;
