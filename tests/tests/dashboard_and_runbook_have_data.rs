@@ -1,7 +1,7 @@
-//! Every query of the shipped dashboard, of panels and of variables, is sent to a real Prometheus
-//! that scrapes a running agent, and brings data. The agent lives through a rotation and an outage
-//! first, because counters that stand still make no picture; rules and recorded series are the
-//! shipped ones, shortened.
+//! Every query of the shipped dashboard, of panels and of variables, and every query of the runbook
+//! is sent to a real Prometheus that scrapes a running agent, and answers what is true. The agent
+//! lives through a rotation and an outage first, because counters that stand still make no picture;
+//! rules and recorded series are the shipped ones, shortened.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,6 +14,7 @@ use nats_mtls_tests::scraped_agent::{COMPONENT, ScrapedAgent};
 use nats_mtls_tests::wait::{PATIENCE, eventually};
 use serde::Deserialize;
 
+const RUNBOOK: &str = include_str!("../../agent/deploy/RUNBOOK.md");
 const FACTOR: u32 = 60;
 /// What Grafana shows: here all that has happened.
 const SHOWN: Duration = Duration::from_secs(120);
@@ -110,8 +111,43 @@ async fn drawn(scraped: &ScrapedAgent, query: &Query, label: &str) -> Result<BTr
     Ok(labels.cloned().collect())
 }
 
+/// What the runbook asks between two of its words: `ask '<expression>'`.
+fn asked(from: &str, to: &str) -> Result<Vec<&'static str>> {
+    let (_, after) = RUNBOOK.split_once(from).context("not in the runbook")?;
+    let (between, _) = after.split_once(to).context("not in the runbook")?;
+    let lines = between
+        .lines()
+        .filter_map(|line| line.strip_prefix("ask '"));
+    let expressions: Vec<_> = lines.filter_map(|line| line.strip_suffix('\'')).collect();
+    ensure!(expressions.len() > 3, "{expressions:?}");
+    Ok(expressions)
+}
+
+/// Baseline: every number is there. Validation: nothing is left to say.
+async fn runbook(scraped: &ScrapedAgent) -> Result<()> {
+    for expression in asked("**Baseline**", "**Turbulence**")? {
+        let series = scraped.prometheus.query(expression).await?;
+        let has_number = series.iter().any(|series| !series.numbers().is_empty());
+        ensure!(has_number, "{expression}: {series:?}");
+    }
+    for expression in asked("**Validation**", "\n## ")? {
+        eventually(PATIENCE, expression, || async {
+            let mut series = scraped.prometheus.query(expression).await?;
+            // The objective remembers the outage; see the drills.
+            series.retain(|series| {
+                let alert = series.metric.get("alertname");
+                !alert.is_some_and(|alert| alert.starts_with("NatsMtlsAvailability"))
+            });
+            ensure!(series.is_empty(), "{series:?}");
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
-async fn every_panel_and_variable() -> Result<()> {
+async fn every_panel_variable_and_command() -> Result<()> {
     let queries = queries()?;
     let mut scraped = ScrapedAgent::start(FACTOR).await?;
     scraped.rotate().await?;
@@ -148,5 +184,5 @@ async fn every_panel_and_variable() -> Result<()> {
     );
     let up = drawn(&scraped, panel(&queries, "Connection up")?, "component").await?;
     ensure!(up == BTreeSet::from([COMPONENT.to_owned()]), "{up:?}");
-    Ok(())
+    runbook(&scraped).await
 }
