@@ -73,11 +73,11 @@ impl AgentCommand {
         Ok(self.flag("--http", format!("127.0.0.1:{port}")))
     }
 
-    /// Starts it.
+    /// The command line, for whoever starts it himself, and again and again.
     ///
     /// # Errors
-    /// When the binary cannot be built or started.
-    pub async fn start(self) -> Result<Agent> {
+    /// When the binary cannot be built.
+    pub async fn command(&self) -> Result<Command> {
         let mut command = Command::new(binary().await?);
         command.args(&self.arguments);
         for (name, _) in std::env::vars_os() {
@@ -85,7 +85,27 @@ impl AgentCommand {
                 command.env_remove(name);
             }
         }
-        command.envs(self.environment);
+        command.envs(self.environment.iter().cloned());
+        Ok(command)
+    }
+
+    /// Where it will serve HTTP: `127.0.0.1:<port>`.
+    ///
+    /// # Errors
+    /// Without [`AgentCommand::http`].
+    pub fn http_address(&self) -> Result<String> {
+        let port = self
+            .http_port
+            .context("the agent was started without HTTP")?;
+        Ok(format!("127.0.0.1:{port}"))
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the binary cannot be built or started.
+    pub async fn start(self) -> Result<Agent> {
+        let mut command = self.command().await?;
         let directory = tempfile::tempdir()?;
         Ok(Agent {
             process: Process::start("nats-mtls-agent", &mut command, directory.path())?,

@@ -29,9 +29,21 @@ impl Response {
 /// # Errors
 /// When nothing answers within five seconds.
 pub async fn get(url: &str) -> Result<Response> {
+    ask(url, &[]).await
+}
+
+/// The same with parameters, which are encoded here.
+///
+/// # Errors
+/// When nothing answers within five seconds.
+pub async fn ask(url: &str, parameters: &[(&str, &str)]) -> Result<Response> {
+    let mut request = agent().get(url);
+    for (name, value) in parameters {
+        request = request.query(name, value);
+    }
     let url = url.to_owned();
     tokio::task::spawn_blocking(move || {
-        let mut answer = agent().get(&url).call().with_context(|| url.clone())?;
+        let mut answer = request.call().with_context(|| url.clone())?;
         Ok(Response {
             status: answer.status().as_u16(),
             body: answer.body_mut().read_to_string().context(url)?,

@@ -9,8 +9,11 @@
 //! | [`service`] | what a Rust service does with the library |
 //! | [`file_service`] | the same over ordinary files, and the check that the last good set stays |
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
+//! | [`drill`] | what the drills do, see and judge |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
+//! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
+//! | [`scraped_agent`] | an agent, its server, and the Prometheus that watches it |
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
 //! | [`wait`] | waiting for a condition, with a deadline instead of a sleep |
 //! | [`mod@bench`] | what the benchmarks share: samples, and the rows of the table |
@@ -22,6 +25,7 @@
 pub mod agent;
 pub mod bench;
 pub mod connz;
+pub mod drill;
 pub mod file_service;
 pub mod files;
 pub mod http;
@@ -29,6 +33,8 @@ pub mod logs;
 pub mod metrics;
 pub mod pki;
 pub mod process;
+pub mod prometheus;
+pub mod scraped_agent;
 pub mod server;
 pub mod service;
 pub mod tls;

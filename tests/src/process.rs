@@ -24,6 +24,11 @@ pub fn be_quiet() {
     QUIET.store(true, Ordering::Relaxed);
 }
 
+/// Takes [`be_quiet`] back: for a program that has failed.
+pub fn be_loud() {
+    QUIET.store(false, Ordering::Relaxed);
+}
+
 /// A running (or ended) child.
 ///
 /// When dropped it is killed, and the end of its output is printed: the test runner shows that

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use nats_mtls_tests::agent::{Agent, AgentCommand};
 use nats_mtls_tests::files::{Contents, Part, PlainFiles};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
+use nats_mtls_tests::prometheus::{Program, program};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::wait::{PATIENCE, eventually};
 
@@ -145,22 +145,16 @@ async fn scrape(agent: &Agent, state: &str) -> Result<(String, BTreeSet<String>)
     );
     ensure!(answer.status == 200, "{state}: {answer:?}");
     ensure!(answer.body.len() < LARGEST && took < SLOWEST, "{state}");
-    promtool(&answer.body).with_context(|| state.to_owned())?;
+    promtool(&answer.body)
+        .await
+        .with_context(|| state.to_owned())?;
     let names = check(&answer.body).with_context(|| format!("{state}:\n{}", answer.body))?;
     Ok((answer.body, names))
 }
 
 /// `promtool check metrics` says nothing and succeeds.
-fn promtool(scrape: &str) -> Result<()> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/promtool");
-    let found = Command::new(script).output()?;
-    ensure!(
-        found.status.success(),
-        "{}",
-        String::from_utf8_lossy(&found.stderr)
-    );
-    let path = String::from_utf8(found.stdout)?;
-    let mut check = Command::new(path.trim())
+async fn promtool(scrape: &str) -> Result<()> {
+    let mut check = Command::new(program(Program::Promtool).await?)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,0 +1,123 @@
+//! What `scripts/drill-startup` and `scripts/drill-turbulence` run: arguments in, progress and one
+//! line of verdict out. Exit code 0 passed, 1 failed, 2 wrong usage.
+
+use std::env;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use nats_mtls_tests::drill::startup::{Policy, StartupDrill};
+use nats_mtls_tests::drill::turbulence::TurbulenceDrill;
+use nats_mtls_tests::drill::{Narrator, Outcome, Report, service};
+
+#[derive(Parser)]
+#[command(bin_name = "scripts/drill", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    drill: Drill,
+}
+
+/// The scripts have the words for people.
+#[derive(Subcommand)]
+enum Drill {
+    /// NATS away, services started, NATS back
+    Startup {
+        #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+        outage: Duration,
+        #[arg(long, default_value = "forever")]
+        startup: Policy,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// nats-server restarted again and again
+    Turbulence {
+        #[arg(long, default_value = "60", value_parser = clap::value_parser!(u32).range(1..=60))]
+        factor: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// The Rust service of the startup drill
+    #[command(hide = true)]
+    Service,
+}
+
+#[derive(Args)]
+struct Output {
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match Arguments::parse().drill {
+        Drill::Startup {
+            outage,
+            startup: policy,
+            output,
+        } => {
+            let narrator = output.narrator();
+            let report = async {
+                let program = env::current_exe()?;
+                StartupDrill { outage, policy }
+                    .run(&program, narrator)
+                    .await
+            };
+            output.conclude("startup", report.await)
+        }
+        Drill::Turbulence { factor, output } => {
+            let drill = TurbulenceDrill { factor };
+            output.conclude("turbulence", drill.run(output.narrator()).await)
+        }
+        Drill::Service => match service::run().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+impl Output {
+    fn narrator(&self) -> Narrator {
+        Narrator::new(self.json)
+    }
+
+    fn conclude<R: Report>(&self, drill: &str, outcome: Result<R>) -> ExitCode {
+        let (report, problems) = match outcome {
+            Ok(report) => {
+                let problems = report.problems();
+                (Some(report), problems)
+            }
+            Err(error) => {
+                eprintln!("{error:#}");
+                let problem = error.to_string();
+                let line = problem.lines().next().unwrap_or_default();
+                (None, vec![line.to_owned()])
+            }
+        };
+        let outcome = Outcome {
+            drill: drill.to_owned(),
+            passed: problems.is_empty(),
+            problems,
+            report,
+        };
+        if self.json {
+            match serde_json::to_string(&outcome) {
+                Ok(document) => println!("{document}"),
+                Err(error) => eprintln!("{error}"),
+            }
+        } else {
+            match outcome.report.filter(|_| outcome.passed) {
+                Some(report) => println!("PASS: {}", report.summary()),
+                None => println!("FAIL: {}", outcome.problems.join("; ")),
+            }
+        }
+        if outcome.passed {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
