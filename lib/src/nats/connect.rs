@@ -231,7 +231,7 @@ async fn try_server(
         .options(&registration.servers, serial.client_config())
         .map_err(|error| Failure::unavailable(error.to_string()))?
         .name(&settings.component);
-    let (options, wires) = wires::attach(options, settings.reconnect_backoff);
+    let (options, wires) = wires::attach(options, settings.reconnect_backoff, serial);
     // The client's own limit is per resolved address and leaves out DNS.
     let limit = settings.connect_timeout.saturating_mul(2);
     let client = timeout(limit, options.connect(address))
