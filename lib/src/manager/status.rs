@@ -75,6 +75,7 @@ impl StatusShared {
             retired: &retired,
             observations,
             now: Instant::now().into_std(),
+            wall: clock::now(),
         });
     }
 

@@ -35,6 +35,7 @@ pub(crate) struct Measured<'a> {
     /// Since the last emission; each is recorded once.
     pub(crate) observations: VecDeque<Observation>,
     pub(crate) now: Instant,
+    pub(crate) wall: SystemTime,
 }
 
 /// Emits, and remembers which series it must take back: the facade cannot delete one.
@@ -113,6 +114,7 @@ mod tests {
                 retired: &[("old".to_owned(), ConnectionTotals::default())],
                 observations,
                 now: Instant::now(),
+                wall: SystemTime::now(),
             });
         })
     }

@@ -73,7 +73,7 @@ const GAUGES: [Described; 11] = [
     (
         NOT_AFTER,
         Unit::Seconds,
-        "When the certificate ends; of several the one that ends first.",
+        "When the certificate ends; of several the one that ends first, of roots among those still valid.",
     ),
     (
         NOT_BEFORE,
