@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::nats::connection::ConnectionReport;
 use crate::nats::journal::{Journal, Observation};
+use crate::nats::lifecycle::ConnectionState;
 use crate::nats::servers::ServerList;
 use crate::nats::settings::ConnectSettings;
 use crate::nats::totals::ConnectionTotals;
@@ -87,7 +88,9 @@ impl Registry {
             return None;
         }
         let totals = self.retired().remove(&settings.component);
-        let report = ConnectionReport::connecting(&settings.component, totals.unwrap_or_default());
+        let mut totals = totals.unwrap_or_default();
+        totals.begin();
+        let report = ConnectionReport::connecting(&settings.component, totals);
         let entry = Arc::new(Registered {
             servers,
             settings,
@@ -100,6 +103,7 @@ impl Registry {
         Some(Registration {
             registry: Arc::clone(self),
             entry,
+            gave_up: false,
         })
     }
 
@@ -138,6 +142,14 @@ const MOST_RETIRED: usize = 256;
 pub(crate) struct Registration {
     registry: Arc<Registry>,
     entry: Arc<Registered>,
+    gave_up: bool,
+}
+
+impl Registration {
+    /// There is no connection although one is wanted: its end is not on purpose.
+    pub(crate) fn give_up(&mut self) {
+        self.gave_up = true;
+    }
 }
 
 impl std::ops::Deref for Registration {
@@ -153,8 +165,9 @@ impl Drop for Registration {
         let registry = &self.registry;
         let mut entries = registry.entries();
         entries.retain(|entry| !Arc::ptr_eq(entry, &self.entry));
-        let mut totals = self.entry.look(|report| report.totals);
-        totals.went_down(now());
+        let (state, mut totals) = self.entry.look(|report| (report.state, report.totals));
+        let broke = state == ConnectionState::Closed && !totals.is_ended();
+        totals.retire(!self.gave_up && !broke, now());
         // While the entries are locked, as in `register`: nobody sees the component nowhere.
         let mut retired = registry.retired();
         retired.insert(self.entry.settings.component.clone(), totals);

@@ -148,6 +148,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_ended_on_purpose_is_neither_up_nor_down() {
+        let mut totals = ConnectionTotals::default();
+        totals.retire(true, Instant::now());
+        let text = rendered(|metrics| {
+            metrics.emit(&Measured {
+                active: None,
+                reload: None,
+                connections: &[],
+                retired: &[("old".to_owned(), totals)],
+                observations: VecDeque::new(),
+                now: Instant::now(),
+                wall: SystemTime::now(),
+            });
+        });
+        let up = r#"nats_mtls_connection_up{component="old"} NaN"#;
+        assert!(text.lines().any(|line| line == up), "{text}");
+    }
+
+    #[test]
     fn every_metric_is_described_and_named_by_the_rules() {
         let text = at_start(VecDeque::new());
         for line in text.lines().filter(|line| line.starts_with("# TYPE")) {

@@ -108,7 +108,7 @@ const GAUGES: [Described; 11] = [
     (
         CONNECTION_UP,
         Unit::Count,
-        "1 while the connection is up, else 0.",
+        "1 while the connection is up, else 0; NaN once it was ended on purpose.",
     ),
     (
         CONNECTION_GENERATION,
