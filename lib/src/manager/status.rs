@@ -198,3 +198,6 @@ impl StatusHandle {
         builder::reload(&commands).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,11 +90,12 @@ impl Driver {
     pub(crate) fn new(
         client: Client,
         serial: SerialConfig,
-        registration: Registration,
+        mut registration: Registration,
         shared: Shared,
         wires: Wires,
         ends: Ends,
     ) -> Self {
+        registration.drive();
         let mut generation = shared.store.subscribe();
         let target = *generation.borrow_and_update();
         let failed_before = registration.look(|report| report.totals.failed_attempts);

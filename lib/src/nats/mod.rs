@@ -43,4 +43,6 @@ pub(crate) use connect::connect;
 pub(crate) use driver::Shared;
 pub(crate) use journal::Observation;
 pub(crate) use preflight::Preflight;
+#[cfg(test)]
+pub(crate) use registry::Registration;
 pub(crate) use registry::Registry;

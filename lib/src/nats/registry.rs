@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::nats::connection::ConnectionReport;
 use crate::nats::journal::{Journal, Observation};
 use crate::nats::lifecycle::ConnectionState;
@@ -34,6 +35,16 @@ impl Registered {
         self.servers.addresses() == other.servers.addresses()
             && self.servers.credentials() == other.servers.credentials()
             && self.settings.handshakes_like(&other.settings)
+    }
+
+    /// Its driver panicked: nobody moves it or looks at it any more. Stays registered, so that the
+    /// probes see it: only a restart helps.
+    fn abandon(&self) {
+        self.update(|report| {
+            report.state = ConnectionState::Closed;
+            report.since = clock::now();
+            report.totals.break_down(now());
+        });
     }
 
     pub(crate) fn observe(&self, observation: Observation) {
@@ -104,6 +115,7 @@ impl Registry {
             registry: Arc::clone(self),
             entry,
             gave_up: false,
+            is_driven: false,
         })
     }
 
@@ -143,9 +155,15 @@ pub(crate) struct Registration {
     registry: Arc<Registry>,
     entry: Arc<Registered>,
     gave_up: bool,
+    is_driven: bool,
 }
 
 impl Registration {
+    /// A driver looks after it from now on: if that dies, the connection is lost to us.
+    pub(crate) fn drive(&mut self) {
+        self.is_driven = true;
+    }
+
     /// There is no connection although one is wanted: its end is not on purpose.
     pub(crate) fn give_up(&mut self) {
         self.gave_up = true;
@@ -162,6 +180,9 @@ impl std::ops::Deref for Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if self.is_driven && std::thread::panicking() {
+            return self.entry.abandon();
+        }
         let registry = &self.registry;
         let mut entries = registry.entries();
         entries.retain(|entry| !Arc::ptr_eq(entry, &self.entry));

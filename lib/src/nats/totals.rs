@@ -159,6 +159,12 @@ impl ConnectionTotals {
         self.ended = on_purpose;
     }
 
+    /// It ended, and nobody wanted that.
+    pub(crate) fn break_down(&mut self, now: Instant) {
+        self.retire(false, now);
+        self.closed += 1;
+    }
+
     /// It is wanted again.
     pub(crate) fn begin(&mut self) {
         self.ended = false;
