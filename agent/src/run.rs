@@ -2,10 +2,13 @@
 //! ends when it is told to. Wires the library; decides nothing about certificates.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use nats_mtls::{CertificateManager, Connection, ReloadOutcome, StatusHandle};
 use tokio::signal::unix::Signal;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::args::RunArgs;
@@ -96,7 +99,12 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
         }
     };
     let name = tokio::select! {
-        () = closed(connection.as_ref()) => return Err(RunError::Closed),
+        () = closed(connection.as_ref()) => {
+            if config.http.is_some() {
+                outlive(end.next()).await;
+            }
+            return Err(RunError::Closed);
+        }
         name = end.next() => name,
     };
     info!(limit = ?config.drain_timeout, "{name}: a second signal ends at once");
@@ -111,6 +119,21 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
     }
     info!("ended");
     Ok(())
+}
+
+/// How long liveness goes on saying that the connection is closed for good: longer than the probes of
+/// the runbook take to act on it (30 s), so that an orchestrator restarts us and knows why. Where
+/// nothing does, the end of the process is the sign.
+const TELL_CLOSED: Duration = Duration::from_secs(60);
+
+/// Leaves the probes time to say what only a restart can mend.
+async fn outlive(signal: impl Future<Output = &'static str>) {
+    error!(
+        "the NATS connection is closed for good: /livez says so, and the process ends within {TELL_CLOSED:?}"
+    );
+    if let Ok(name) = timeout(TELL_CLOSED, signal).await {
+        info!("{name}: nothing to drain");
+    }
 }
 
 /// Says once what is not watched over.
@@ -158,5 +181,22 @@ async fn reload_on(mut hangups: Signal, status: StatusHandle) -> Infallible {
             Ok(other) => info!(outcome = ?other, "reload"),
             Err(error) => warn!(%error, "reload: not possible"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_the_probes_but_for_no_longer_and_not_for_a_signal() {
+        let began = Instant::now();
+        outlive(std::future::pending()).await;
+        assert_eq!(began.elapsed(), TELL_CLOSED);
+        let began = Instant::now();
+        outlive(async { "SIGTERM" }).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

@@ -1,8 +1,9 @@
-//! What is said of a command line that does not parse: help that was asked for, or the error.
+//! What is said of a command line that does not parse: help that was asked for, or the error and an
+//! example of what would have been right.
 //!
 //! clap repeats the argument it does not understand, and that may be a URL with a password.
 
-use clap::error::Error;
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 use crate::outcome::{Outcome, say};
 
@@ -13,10 +14,51 @@ pub(crate) fn explain(error: &Error) -> Outcome {
         None => error.print().unwrap_or_default(),
     }
     if error.use_stderr() {
+        // A bare call has shown the whole help.
+        if error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            let command = std::env::args().nth(1);
+            let example = example(error, command.as_deref().unwrap_or_default());
+            say(&format_args!("\n  for example: {example}"));
+        }
         Outcome::WrongUsage
     } else {
         Outcome::Done
     }
+}
+
+/// Of the flag whose value is wrong, else of the command.
+fn example(error: &Error, command: &str) -> String {
+    flag_example(error).unwrap_or_else(|| {
+        let (command, flags) = match command {
+            "status" => (command, "--url http://127.0.0.1:9464"),
+            "plan" => (command, "--pods 24 --max-unavailable 3"),
+            "check" | "wait" => (command, CONNECTED),
+            _ => ("run", CONNECTED),
+        };
+        format!("nats-mtls-agent {command} {flags}")
+    })
+}
+
+const CONNECTED: &str =
+    "--cert tls.crt --key tls.key --ca ca.crt --server tls://nats.example.com:4222";
+
+fn flag_example(error: &Error) -> Option<String> {
+    let ContextValue::String(argument) = error.get(ContextKind::InvalidArg)? else {
+        return None;
+    };
+    let (flag, placeholder) = argument.split_once(" <")?;
+    let value = match (error.get(ContextKind::ValidValue), placeholder) {
+        (Some(ContextValue::Strings(values)), _) if !values.is_empty() => values.first()?.as_str(),
+        (_, "DURATION>") => "10s",
+        (_, "COUNT>") => "3",
+        (_, "FILE>") => "file.pem",
+        (_, "NAME>") => "orders",
+        (_, "ADDRESS>") => "127.0.0.1:9464",
+        (_, "URL>") if flag == "--url" => "http://127.0.0.1:9464",
+        (_, "URL>") => "tls://nats.example.com:4222",
+        _ => return None,
+    };
+    Some(format!("{flag} {value}"))
 }
 
 /// The text without the user information of URLs; none if there was none.

@@ -115,13 +115,15 @@ pub(crate) fn of_warning_named(name: &str) -> &'static str {
 /// Certificates and servers are not trusted to write to a terminal: neither escapes nor marks that
 /// turn the direction of what follows.
 pub(crate) fn printable(text: &str) -> String {
-    let misleads = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     text.chars()
         .map(|c| if misleads(c) { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// Whether a terminal would do something else with it than show it where it stands.
+pub(crate) fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// As [`printable`], and not longer than anyone reads.

@@ -65,20 +65,11 @@ fn what_is_no_agent_is_exit_code_three() {
         "",
         "[]",
         "{\"ready\":true}",
+        "{\"ready\":true,\"schema_version\":1} and more",
         "{\"ready\":\"\u{1b}[2J\",\"schema_version\":1}",
     ] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
-            write!(
-                stream,
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .unwrap();
-        });
+        let (listener, url) = listen();
+        let server = std::thread::spawn(move || answer(&listener, body));
         let (code, stdout, stderr) = status(&url, &["--json"]);
         server.join().unwrap();
         assert_eq!((code, stdout.as_str()), (Some(3), ""), "{body}: {stderr}");
@@ -87,6 +78,39 @@ fn what_is_no_agent_is_exit_code_three() {
             "{stderr}"
         );
     }
+}
+
+/// The agent writes no such thing. What answers may be no agent.
+#[test]
+fn a_hostile_answer_cannot_write_to_the_terminal() {
+    let body = "{\r\n\t\"ready\": true, \"schema_version\": 1, \"more\": [\"\u{9b}2J\u{7f}\u{202e}\", 1e400, \"ü\\u001b\"]}\n";
+    let (listener, url) = listen();
+    let server = std::thread::spawn(move || answer(&listener, body));
+    let (code, json, stderr) = status(&url, &["--json"]);
+    server.join().unwrap();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(
+        json,
+        "{   \"ready\": true, \"schema_version\": 1, \"more\": [\"\\u009b2J\\u007f\\u202e\", 1e400, \"ü\\u001b\"]}\n"
+    );
+}
+
+fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+/// Answers one question with this body.
+fn answer(listener: &TcpListener, body: &str) {
+    let (mut stream, _) = listener.accept().unwrap();
+    assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
 }
 
 #[test]

@@ -41,6 +41,10 @@
 //!   during those few milliseconds are lost, as in any reconnect.
 //! * No key bytes and no credentials in any log, error or status.
 //!
+//! # Metrics
+//! go to the recorder of the `metrics` crate; [`report::histogram_buckets`] says what it should know.
+//! One manager in a process: see [`CertificateManager`].
+//!
 //! # Versions of others in this interface
 //! rustls 0.23 and async-nats 0.51 are part of the public interface, so a new major version of
 //! either is one of this crate. The crypto provider is chosen by the features `aws-lc-rs`

@@ -6,6 +6,8 @@
 //! | [`files`] | the ways certificate files change in the wild |
 //! | [`server`] | a real nats-server with mutual TLS, on loopback, killed on drop |
 //! | [`connz`] | what that server says about its clients: the oracle |
+//! | [`doorman`] | a port that hangs up, and counts who came |
+//! | [`fatal`] | a server that a client dies of |
 //! | [`service`] | what a Rust service does with the library |
 //! | [`file_service`] | the same over ordinary files, and the check that the last good set stays |
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
@@ -26,6 +28,8 @@ pub mod agent;
 pub mod bench;
 pub mod connz;
 pub mod drill;
+pub mod doorman;
+pub mod fatal;
 pub mod file_service;
 pub mod files;
 pub mod http;

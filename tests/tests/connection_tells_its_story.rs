@@ -1,14 +1,14 @@
 //! A connection tells its story: what was done to the server, what the connection's events say,
-//! what its report counts and what Prometheus scrapes are the same, asserted exactly where that is
-//! possible.
+//! what its report counts, what the probes answer and what Prometheus scrapes are the same, asserted
+//! exactly where that is possible.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nats_mtls::nats::{Cause, ConnectionState, ConnectionTotals};
-use nats_mtls::{ConnectSettings, Connection, ConnectionEvent};
+use nats_mtls::report::{Liveness, NotReady};
+use nats_mtls::{ConnectSettings, Connection, ConnectionEvent, StatusHandle};
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
-use nats_mtls_tests::long;
 use nats_mtls_tests::metrics::{Metrics, Scrape};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
@@ -18,22 +18,38 @@ use tokio::sync::broadcast;
 
 const ALL: &[(&str, &str)] = &[("component", NAME)];
 
-async fn came_up(connection: &Connection, connects: u64) -> Result<ConnectionTotals> {
+async fn came_up(
+    connection: &Connection,
+    status: &StatusHandle,
+    connects: u64,
+) -> Result<ConnectionTotals> {
     let what = format!("up for the {connects}. time");
-    eventually(PATIENCE, &what, || async {
+    let totals = eventually(PATIENCE, &what, || async {
         let report = connection.report();
         let up = report.state == ConnectionState::Connected && report.totals.connects >= connects;
         Ok(up.then_some(report.totals))
     })
-    .await
+    .await?;
+    probes_say(status, None)?;
+    Ok(totals)
 }
 
-async fn went_down(connection: &Connection) -> Result<()> {
+async fn went_down(connection: &Connection, status: &StatusHandle) -> Result<()> {
     eventually(PATIENCE, "the outage is noticed", || async {
         let down = connection.report().state == ConnectionState::Disconnected;
         Ok(down.then_some(()))
     })
-    .await
+    .await?;
+    probes_say(status, Some(NotReady::Disconnected))
+}
+
+/// Readiness is this; the process has started and is alive, whatever NATS does.
+fn probes_say(status: &StatusHandle, not_ready: Option<NotReady>) -> Result<()> {
+    let health = status.health();
+    let right =
+        health.not_ready == not_ready && health.started && health.liveness == Liveness::Alive;
+    ensure!(right, "{health:?}");
+    Ok(())
 }
 
 /// The causes of the disconnects, and the outages that followed them; an error if they do not
@@ -104,11 +120,14 @@ async fn ten_restarts_are_ten_outages() -> Result<()> {
     let began = Instant::now();
     let mut events = service.connection.events();
     let epoch = service.connection.reconnect_epoch();
+    let status = service.manager.status_handle();
     let mut longest = Duration::ZERO;
     for restart in 1..=10 {
         let stopped = Instant::now();
+        service.server.stop().await?;
+        went_down(&service.connection, &status).await?;
         service.server.restart().await?;
-        came_up(&service.connection, restart + 1).await?;
+        came_up(&service.connection, &status, restart + 1).await?;
         longest += stopped.elapsed();
     }
     assert_eq!(*epoch.borrow(), 10);
@@ -117,7 +136,7 @@ async fn ten_restarts_are_ten_outages() -> Result<()> {
     let down: Duration = outages.iter().map(|(_, outage)| *outage).sum();
     ensure!(down <= longest, "{down:?} of outage in {longest:?}");
     let totals = service.connection.report().totals;
-    let scrape = metrics.scrape(&service.manager.status_handle());
+    let scrape = metrics.scrape(&status);
     agree(&scrape, &totals, &outages)?;
     // It was up whenever it was not down.
     let up = totals.up_time(Instant::now());
@@ -134,7 +153,7 @@ async fn ten_restarts_are_ten_outages() -> Result<()> {
 struct InCluster {
     servers: Vec<NatsServer>,
     connection: Connection,
-    status: nats_mtls::StatusHandle,
+    status: StatusHandle,
     _volume: KubernetesVolume,
 }
 
@@ -179,12 +198,13 @@ async fn only_the_loss_of_its_own_node_is_an_outage() -> Result<()> {
     let mut events = cluster.connection.events();
     let home = cluster.home().await?;
     cluster.servers[home].kill();
-    came_up(&cluster.connection, 2).await?;
+    came_up(&cluster.connection, &cluster.status, 2).await?;
     let refuge = cluster.home().await?;
     ensure!(refuge != home);
     let other = 3 - home - refuge;
     cluster.servers[other].kill();
     throughout(Duration::from_secs(2), "nothing happens", || async {
+        probes_say(&cluster.status, None)?;
         Ok(cluster.connection.report().totals.is_up())
     })
     .await?;
@@ -195,7 +215,7 @@ async fn only_the_loss_of_its_own_node_is_an_outage() -> Result<()> {
     for position in 0..3 {
         lost += u64::from(cluster.home().await? == position);
         cluster.servers[position].restart().await?;
-        came_up(&cluster.connection, lost + 1).await?;
+        came_up(&cluster.connection, &cluster.status, lost + 1).await?;
     }
     let outages = outages(&mut events)?;
     assert_eq!(u64::try_from(outages.len())?, lost);
@@ -207,6 +227,7 @@ async fn only_the_loss_of_its_own_node_is_an_outage() -> Result<()> {
 #[tokio::test]
 async fn a_network_that_swallows_everything_is_noticed_by_the_pings() -> Result<()> {
     const PING: Duration = Duration::from_secs(2);
+    const SILENCE: Duration = Duration::from_secs(20);
     let metrics = Metrics::install()?;
     let settings = |settings: ConnectSettings| {
         settings
@@ -215,23 +236,32 @@ async fn a_network_that_swallows_everything_is_noticed_by_the_pings() -> Result<
     };
     let service = Service::start_with(|server| server, |manager| manager, settings).await?;
     let mut events = service.connection.events();
-    let silence = if long() { 20 } else { 9 };
+    let status = service.manager.status_handle();
     let frozen = Instant::now();
     service.server.freeze().await?;
-    went_down(&service.connection).await?;
+    probes_say(&status, None)?; // Nobody can know yet.
+    went_down(&service.connection, &status).await?;
     let noticed = frozen.elapsed();
     // On the third ping without an answer to the first.
     ensure!(
         noticed > 2 * PING && noticed < 5 * PING,
         "after {noticed:?}"
     );
-    tokio::time::sleep(Duration::from_secs(silence).saturating_sub(frozen.elapsed())).await;
+    throughout(
+        SILENCE.saturating_sub(frozen.elapsed()),
+        "down and alive",
+        || async {
+            probes_say(&status, Some(NotReady::Disconnected))?;
+            Ok(!service.connection.report().totals.is_up())
+        },
+    )
+    .await?;
     let report = service.connection.report();
     let error = report.last_error.context("an attempt failed")?;
     ensure!(error.contains("timed out"), "{error}");
     ensure!(report.totals.failed_attempts.network > 0);
     service.server.thaw()?;
-    let totals = came_up(&service.connection, 2).await?;
+    let totals = came_up(&service.connection, &status, 2).await?;
     let whole = frozen.elapsed();
     let outages = outages(&mut events)?;
     let [(Cause::Network, outage)] = outages[..] else {
@@ -245,7 +275,7 @@ async fn a_network_that_swallows_everything_is_noticed_by_the_pings() -> Result<
         outage + noticed + Duration::from_secs(1) >= whole,
         "{outage:?}"
     );
-    let scrape = metrics.scrape(&service.manager.status_handle());
+    let scrape = metrics.scrape(&status);
     agree(&scrape, &totals, &outages)?;
     let failed = [("component", NAME), ("result", "network")];
     assert_eq!(

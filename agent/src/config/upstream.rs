@@ -81,7 +81,7 @@ impl Upstream {
         self
     }
 
-    pub(super) const fn connect_timeout(&self) -> Duration {
+    pub(crate) const fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
 

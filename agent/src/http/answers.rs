@@ -84,7 +84,8 @@ fn liveness_words(liveness: Liveness) -> &'static str {
     match liveness {
         Liveness::ReloadEnded => "the task that reads the files ended; only a restart helps",
         Liveness::ReloadStalled => {
-            "the task that reads the files is stuck, perhaps on a file system that hangs"
+            "the task that reads the files does not come round, although a file system that hangs is cut \
+             off after seconds; only a restart helps"
         }
         Liveness::ConnectionClosed => {
             "the NATS connection is closed for good; only a restart helps"

@@ -5,7 +5,9 @@ mod advice;
 mod ask;
 mod document;
 mod page;
+mod raw;
 
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::time::SystemTime;
 
@@ -29,17 +31,20 @@ async fn status(config: StatusConfig) -> Outcome {
         Ok(body) => body,
         Err(error) => return not_reachable(&config, &error.to_string()),
     };
-    let document: Document = match serde_json::from_slice(&body) {
+    let no_status =
+        |error: &dyn Error| not_reachable(&config, &format!("the answer is no status ({error})"));
+    let text = match str::from_utf8(&body) {
+        Ok(text) => text,
+        Err(error) => return no_status(&error),
+    };
+    let document: Document = match serde_json::from_str(text) {
         Ok(document) => document,
-        Err(error) => {
-            return not_reachable(&config, &format!("the answer is no status ({error})"));
-        }
+        Err(error) => return no_status(&error),
     };
     let mut stdout = io::stdout();
     // A reader that closed the pipe early still gets its exit code.
     if config.json {
-        stdout.write_all(body.trim_ascii_end()).ok();
-        stdout.write_all(b"\n").ok();
+        writeln!(stdout, "{}", raw::one_line(text)).ok();
     } else {
         let page = page::draw(&document, &url.to_string(), SystemTime::now());
         stdout.write_all(page.as_bytes()).ok();

@@ -135,7 +135,9 @@ impl ManagerBuilder {
         self
     }
 
-    /// The process is ready only once it has a connection. Default: if it has one, it must be up.
+    /// The process is ready only once it has a connection. Default: if it has one, it must be up; a
+    /// service that connects should say this, or a probe finds it ready in the moment before it calls
+    /// [`CertificateManager::connect`].
     pub fn expect_connection(self) -> Self {
         self.status.expect_connection();
         self

@@ -25,6 +25,13 @@ use crate::tls::{Connector, SerialConfig, ServerNames};
 /// Keeps one set of certificate, key and roots fresh, and every connection made through it.
 ///
 /// Cheap to clone. The tasks end when the last clone and the last [`Connection`] are dropped.
+///
+/// # More than one manager in a process
+/// works, with one exception: the metrics. Those of connections are told apart by `component`, which
+/// must then differ between managers too. Those of certificates and reloads (generation, expiry,
+/// last reload, ...) have no label that names a manager, so the managers would overwrite each
+/// other's, and an alert would see now the one, now the other. Alert on metrics where a process has
+/// one manager; with several, ask each one's [`CertificateManager::status`].
 #[derive(Clone)]
 pub struct CertificateManager {
     inner: Arc<Inner>,

@@ -85,6 +85,7 @@ impl StatusShared {
             #[cfg(feature = "relay")]
             relay,
             now: Instant::now().into_std(),
+            wall: clock::now(),
         });
     }
 
@@ -229,3 +230,6 @@ impl StatusHandle {
         builder::reload(&commands).await
     }
 }
+
+#[cfg(test)]
+mod tests;

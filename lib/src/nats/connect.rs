@@ -90,13 +90,14 @@ pub(crate) async fn connect(
         .unwrap_or_else(|| StartupPolicy::RetryFor(settings.startup_budget(&servers).total()));
     check_platform_roots(policy).await?;
     let component = settings.component.clone();
-    let registration = registry
+    let mut registration = registry
         .register(servers, settings)
         .ok_or(ConnectionError::DuplicateComponent(component))?;
     // A candidate that waits for a server to ask has one now.
     shared.commands.try_send(Command::NewServer).ok();
 
-    let (client, wires) = first_client(&registration, &serial, policy).await?;
+    let first = first_client(&registration, &serial, policy).await;
+    let (client, wires) = first.inspect_err(|_| registration.give_up())?;
     let (request_sender, requests) = mpsc::channel(4);
     let (events, _) = broadcast::channel(EVENT_CAPACITY);
     let epoch = watch::Sender::new(0);
@@ -231,7 +232,7 @@ async fn try_server(
         .options(&registration.servers, serial.client_config())
         .map_err(|error| Failure::unavailable(error.to_string()))?
         .name(&settings.component);
-    let (options, wires) = wires::attach(options, settings.reconnect_backoff);
+    let (options, wires) = wires::attach(options, settings.reconnect_backoff, serial);
     // The client's own limit is per resolved address and leaves out DNS.
     let limit = settings.connect_timeout.saturating_mul(2);
     let client = timeout(limit, options.connect(address))

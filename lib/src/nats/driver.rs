@@ -90,11 +90,12 @@ impl Driver {
     pub(crate) fn new(
         client: Client,
         serial: SerialConfig,
-        registration: Registration,
+        mut registration: Registration,
         shared: Shared,
         wires: Wires,
         ends: Ends,
     ) -> Self {
+        registration.drive();
         let mut generation = shared.store.subscribe();
         let target = *generation.borrow_and_update();
         let failed_before = registration.look(|report| report.totals.failed_attempts);
@@ -371,8 +372,7 @@ impl Driver {
         let active = self.shared.store.active();
         let active = active.map(|active| active.material().digest());
         let worked_before = active.is_some() && self.came_up_on == active;
-        let tried = self.serial.last_handshake().map(|last| last.generation);
-        if worked_before || tried != Some(generation) {
+        if worked_before || pass.generation != Some(generation) {
             self.refusals.forget();
         } else if let Some((server, failure)) = self.refusals.count(&configured) {
             let detail = format!("{server}: {failure}");

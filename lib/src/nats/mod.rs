@@ -43,6 +43,8 @@ pub(crate) use connect::connect;
 pub(crate) use driver::Shared;
 pub(crate) use journal::Observation;
 pub(crate) use preflight::Preflight;
+#[cfg(test)]
+pub(crate) use registry::Registration;
 pub(crate) use registry::Registry;
 #[cfg(feature = "relay")]
 pub(crate) use servers::label as server_label;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::nats::failure::Failure;
 use crate::nats::servers::{self, ServerList};
+use crate::store::Generation;
 
 /// Passes in a row that were refused before the material is blamed: one may be a fluke.
 const REFUSED_PASSES: u32 = 2;
@@ -12,7 +13,10 @@ const REFUSED_PASSES: u32 = 2;
 /// Finds the fresh failures in what the callback is given.
 #[derive(Debug, Default)]
 pub(crate) struct Passes {
+    /// Of the servers that the client knows now; it discovers and forgets some.
     failed_attempts: HashMap<String, usize>,
+    /// What was published when the pass began that is told about next.
+    began_with: Option<Generation>,
 }
 
 /// Counts passes in a row that were refused.
@@ -26,6 +30,17 @@ pub(crate) struct Refusals {
 pub(crate) struct Pass {
     /// Server and failure, for each server that failed since the last call.
     pub(crate) failures: Vec<(String, Failure)>,
+    /// What every handshake of it presented; none if there was a publish in between, or no
+    /// handshake at all.
+    pub(crate) generation: Option<Generation>,
+}
+
+/// What is published and what was presented, at the moment of the callback: by the time anybody
+/// reads of the pass, both may be others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) published: Option<Generation>,
+    pub(crate) presented: Option<Generation>,
 }
 
 impl Pass {
@@ -44,6 +59,7 @@ impl Pass {
                 .filter(|(label, _)| configured(label))
                 .cloned()
                 .collect(),
+            generation: self.generation,
         }
     }
 }
@@ -53,20 +69,29 @@ impl Passes {
     ///
     /// A server keeps its last error until it succeeds, also over outages: only a changed number
     /// of failed attempts makes it fresh.
-    pub(crate) fn handle_servers(&mut self, servers: &[async_nats::Server]) -> Pass {
+    pub(crate) fn handle_servers(
+        &mut self,
+        servers: &[async_nats::Server],
+        moment: Moment,
+    ) -> Pass {
         let mut failures = Vec::new();
+        let mut known = HashMap::with_capacity(servers.len());
         for server in servers {
             let label = servers::label(&server.addr);
-            let before = self
-                .failed_attempts
-                .insert(label.clone(), server.failed_attempts)
-                .unwrap_or(0);
+            let before = self.failed_attempts.get(&label).copied().unwrap_or(0);
             let fresh = server.failed_attempts > 0 && server.failed_attempts != before;
             if let Some(message) = server.last_error.as_ref().filter(|_| fresh) {
-                failures.push((label, Failure::from_message(message)));
+                failures.push((label.clone(), Failure::from_message(message)));
             }
+            known.insert(label, server.failed_attempts);
         }
-        Pass { failures }
+        self.failed_attempts = known;
+        // Generations only grow: the same at both ends is the same all the way.
+        let began_with = std::mem::replace(&mut self.began_with, moment.published);
+        Pass {
+            failures,
+            generation: moment.presented.filter(|last| began_with == Some(*last)),
+        }
     }
 }
 
@@ -97,9 +122,9 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    fn server(failed_attempts: usize, error: Option<&str>) -> async_nats::Server {
+    fn server(name: &str, failed_attempts: usize, error: Option<&str>) -> async_nats::Server {
         async_nats::Server {
-            addr: "tls://a:4222".parse().unwrap(),
+            addr: format!("tls://{name}:4222").parse().unwrap(),
             failed_attempts,
             did_connect: true,
             is_discovered: false,
@@ -107,39 +132,85 @@ mod tests {
         }
     }
 
-    const EXPIRED: Option<&str> = Some("IO error: received fatal alert: CertificateExpired");
+    fn generation(number: u64) -> Generation {
+        (0..number).fold(Generation::NONE, |generation, _| generation.next())
+    }
+
+    fn moment(published: u64, presented: u64) -> Moment {
+        Moment {
+            published: Some(generation(published)),
+            presented: Some(generation(presented)),
+        }
+    }
+
+    fn told(passes: &mut Passes, failed_attempts: usize, error: Option<&str>) -> Pass {
+        passes.handle_servers(&[server("a", failed_attempts, error)], moment(1, 1))
+    }
+
+    fn pass(failures: &[(&str, &str)]) -> Pass {
+        let failures = failures.iter();
+        let failures =
+            failures.map(|(name, message)| ((*name).to_owned(), Failure::from_message(message)));
+        Pass {
+            failures: failures.collect(),
+            generation: Some(generation(1)),
+        }
+    }
+
+    const EXPIRED: &str = "IO error: received fatal alert: CertificateExpired";
+    const OUTAGE: &str = "IO error: connection refused";
 
     #[test]
     fn only_fresh_failures_count() {
         let mut passes = Passes::default();
-        assert!(
-            passes
-                .handle_servers(&[server(0, None)])
-                .failures
-                .is_empty()
-        );
-        assert_eq!(
-            passes.handle_servers(&[server(1, EXPIRED)]).failures.len(),
-            1
-        );
-        assert!(
-            passes
-                .handle_servers(&[server(1, EXPIRED)])
-                .failures
-                .is_empty()
-        );
-        assert_eq!(
-            passes.handle_servers(&[server(2, EXPIRED)]).failures.len(),
-            1
-        );
+        let mut fresh = |attempts, error| told(&mut passes, attempts, error).failures.len();
+        assert_eq!(fresh(0, None), 0);
+        assert_eq!(fresh(1, Some(EXPIRED)), 1);
+        assert_eq!(fresh(1, Some(EXPIRED)), 0);
+        assert_eq!(fresh(2, Some(EXPIRED)), 1);
+    }
+
+    #[test]
+    fn servers_that_the_client_forgot_are_forgotten() {
+        let mut passes = Passes::default();
+        for number in 0..1000 {
+            let discovered = format!("pod-{number}");
+            let servers = [server("a", 0, None), server(&discovered, 1, Some(OUTAGE))];
+            assert_eq!(
+                passes.handle_servers(&servers, moment(1, 1)).failures.len(),
+                1
+            );
+        }
+        assert_eq!(passes.failed_attempts.len(), 2);
+    }
+
+    #[test]
+    fn a_pass_belongs_to_the_generation_of_all_its_handshakes() {
+        let mut passes = Passes::default();
+        let mut generation_of = |published, presented| {
+            let servers = [server("a", 1, Some(EXPIRED))];
+            let pass = passes.handle_servers(&servers, moment(published, presented));
+            pass.generation.map(Generation::number)
+        };
+        // Nobody saw how the first pass began.
+        assert_eq!(generation_of(1, 1), None);
+        assert_eq!(generation_of(1, 1), Some(1));
+        // Published at the very end of the pass: it was made with the one before all the same.
+        assert_eq!(generation_of(2, 1), Some(1));
+        // The pass after it began with the second, and so did each of its handshakes.
+        assert_eq!(generation_of(2, 2), Some(2));
+        // Published in the middle: nobody knows which server saw what.
+        assert_eq!(generation_of(3, 3), None);
+        // No server was reached, so the last handshake is an old one.
+        assert_eq!(generation_of(4, 3), Some(3));
+        assert_eq!(generation_of(4, 3), None);
     }
 
     #[test]
     fn a_refusal_is_certain_after_two_passes_in_a_row() {
         let mut refusals = Refusals::default();
-        let refused = Passes::default().handle_servers(&[server(1, EXPIRED)]);
-        let outage =
-            Passes::default().handle_servers(&[server(1, Some("IO error: connection refused"))]);
+        let refused = pass(&[("a:4222", EXPIRED)]);
+        let outage = pass(&[("a:4222", OUTAGE)]);
         assert_eq!(refusals.count(&refused), None);
         assert_eq!(refusals.count(&outage), None);
         assert_eq!(refusals.count(&refused), None);
@@ -150,29 +221,14 @@ mod tests {
 
     #[test]
     fn a_pass_with_an_outage_or_over_discovered_servers_alone_blames_nobody() {
-        let failed = |name: &str, message: &str| (name.to_owned(), Failure::from_message(message));
-        let refused = failed("b:4222", EXPIRED.unwrap());
-        let mixed = Pass {
-            failures: vec![
-                failed("a:4222", "IO error: connection refused"),
-                refused.clone(),
-            ],
-        };
+        let mixed = pass(&[("a:4222", OUTAGE), ("b:4222", EXPIRED)]);
         let mut refusals = Refusals::default();
         for _ in 0..5 {
             assert_eq!(refusals.count(&mixed), None);
         }
         let servers = ServerList::parse(["tls://a"]).unwrap();
-        let discovered = Pass {
-            failures: vec![refused],
-        }
-        .of_configured(&servers);
-        assert_eq!(
-            discovered,
-            Pass {
-                failures: Vec::new()
-            }
-        );
+        let discovered = pass(&[("b:4222", EXPIRED)]).of_configured(&servers);
+        assert_eq!(discovered.failures, []);
         for _ in 0..5 {
             assert_eq!(refusals.count(&discovered), None);
         }

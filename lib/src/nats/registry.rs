@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::nats::connection::ConnectionReport;
 use crate::nats::journal::{Journal, Observation};
+use crate::nats::lifecycle::ConnectionState;
 use crate::nats::servers::ServerList;
 use crate::nats::settings::ConnectSettings;
 use crate::nats::totals::ConnectionTotals;
@@ -33,6 +35,16 @@ impl Registered {
         self.servers.addresses() == other.servers.addresses()
             && self.servers.credentials() == other.servers.credentials()
             && self.settings.handshakes_like(&other.settings)
+    }
+
+    /// Its driver panicked: nobody moves it or looks at it any more. Stays registered, so that the
+    /// probes see it: only a restart helps.
+    fn abandon(&self) {
+        self.update(|report| {
+            report.state = ConnectionState::Closed;
+            report.since = clock::now();
+            report.totals.break_down(now());
+        });
     }
 
     pub(crate) fn observe(&self, observation: Observation) {
@@ -87,7 +99,9 @@ impl Registry {
             return None;
         }
         let totals = self.retired().remove(&settings.component);
-        let report = ConnectionReport::connecting(&settings.component, totals.unwrap_or_default());
+        let mut totals = totals.unwrap_or_default();
+        totals.begin();
+        let report = ConnectionReport::connecting(&settings.component, totals);
         let entry = Arc::new(Registered {
             servers,
             settings,
@@ -100,6 +114,8 @@ impl Registry {
         Some(Registration {
             registry: Arc::clone(self),
             entry,
+            gave_up: false,
+            is_driven: false,
         })
     }
 
@@ -138,6 +154,20 @@ const MOST_RETIRED: usize = 256;
 pub(crate) struct Registration {
     registry: Arc<Registry>,
     entry: Arc<Registered>,
+    gave_up: bool,
+    is_driven: bool,
+}
+
+impl Registration {
+    /// A driver looks after it from now on: if that dies, the connection is lost to us.
+    pub(crate) fn drive(&mut self) {
+        self.is_driven = true;
+    }
+
+    /// There is no connection although one is wanted: its end is not on purpose.
+    pub(crate) fn give_up(&mut self) {
+        self.gave_up = true;
+    }
 }
 
 impl std::ops::Deref for Registration {
@@ -150,11 +180,15 @@ impl std::ops::Deref for Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if self.is_driven && std::thread::panicking() {
+            return self.entry.abandon();
+        }
         let registry = &self.registry;
         let mut entries = registry.entries();
         entries.retain(|entry| !Arc::ptr_eq(entry, &self.entry));
-        let mut totals = self.entry.look(|report| report.totals);
-        totals.went_down(now());
+        let (state, mut totals) = self.entry.look(|report| (report.state, report.totals));
+        let broke = state == ConnectionState::Closed && !totals.is_ended();
+        totals.retire(!self.gave_up && !broke, now());
         // While the entries are locked, as in `register`: nobody sees the component nowhere.
         let mut retired = registry.retired();
         retired.insert(self.entry.settings.component.clone(), totals);

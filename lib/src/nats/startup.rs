@@ -75,7 +75,8 @@ pub struct ServerAttempts {
 
 impl fmt::Display for ServerAttempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} attempts): ", self.server, self.attempts)?;
+        let plural = if self.attempts == 1 { "" } else { "s" };
+        write!(f, "{} ({} attempt{plural}): ", self.server, self.attempts)?;
         match &self.last_failure {
             Some(failure) => failure.fmt(f),
             None => f.write_str("no answer in time"),

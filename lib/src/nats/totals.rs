@@ -88,6 +88,7 @@ pub struct ConnectionTotals {
     pub first_connection: Option<Duration>,
     up_before: Duration,
     up_since: Option<Instant>,
+    ended: bool,
 }
 
 impl ConnectionTotals {
@@ -95,6 +96,12 @@ impl ConnectionTotals {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up_since.is_some()
+    }
+
+    /// Whether it was ended on purpose: it is not up, and nobody misses it.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended
     }
 
     /// For how long it has been up altogether.
@@ -131,6 +138,7 @@ impl ConnectionTotals {
             ConnectionEvent::Closed => {
                 self.went_down(now);
                 self.closed += u64::from(!asked);
+                self.ended = asked;
             }
         }
     }
@@ -140,9 +148,26 @@ impl ConnectionTotals {
         self.up_since.get_or_insert(now);
     }
 
-    pub(crate) fn went_down(&mut self, now: Instant) {
+    fn went_down(&mut self, now: Instant) {
         self.up_before = self.up_time(now);
         self.up_since = None;
+    }
+
+    /// Nobody looks after it any more.
+    pub(crate) fn retire(&mut self, on_purpose: bool, now: Instant) {
+        self.went_down(now);
+        self.ended = on_purpose;
+    }
+
+    /// It ended, and nobody wanted that.
+    pub(crate) fn break_down(&mut self, now: Instant) {
+        self.retire(false, now);
+        self.closed += 1;
+    }
+
+    /// It is wanted again.
+    pub(crate) fn begin(&mut self) {
+        self.ended = false;
     }
 }
 

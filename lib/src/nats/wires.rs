@@ -10,8 +10,9 @@ use async_nats::{ConnectOptions, Event};
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
-use crate::nats::passes::{Pass, Passes};
+use crate::nats::passes::{Moment, Pass, Passes};
 use crate::nats::totals::FailedAttempts;
+use crate::tls::SerialConfig;
 
 const EVENT_CAPACITY: usize = 256;
 const PASS_CAPACITY: usize = 16;
@@ -35,8 +36,12 @@ impl Wires {
     }
 }
 
-/// Lets `options` call back into new wires.
-pub(crate) fn attach(options: ConnectOptions, backoff: Backoff) -> (ConnectOptions, Wires) {
+/// Lets `options`, which handshake with `serial`, call back into new wires.
+pub(crate) fn attach(
+    options: ConnectOptions,
+    backoff: Backoff,
+    serial: &SerialConfig,
+) -> (ConnectOptions, Wires) {
     let (event_sender, events) = mpsc::channel(EVENT_CAPACITY);
     let (pass_sender, passes) = mpsc::channel(PASS_CAPACITY);
     let moving = Arc::new(AtomicBool::new(false));
@@ -47,6 +52,7 @@ pub(crate) fn attach(options: ConnectOptions, backoff: Backoff) -> (ConnectOptio
     let count = PassCounter {
         passes: Mutex::default(),
         failed: Arc::clone(&failed),
+        serial: serial.clone(),
     };
     let options = options
         .event_callback(move |event| {
@@ -82,12 +88,17 @@ pub(crate) fn attach(options: ConnectOptions, backoff: Backoff) -> (ConnectOptio
 struct PassCounter {
     passes: Mutex<Passes>,
     failed: Arc<Mutex<FailedAttempts>>,
+    serial: SerialConfig,
 }
 
 impl PassCounter {
     fn handle_servers(&self, servers: &[async_nats::Server]) -> Pass {
         let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
-        let pass = passes.handle_servers(servers);
+        let moment = Moment {
+            published: self.serial.published(),
+            presented: self.serial.last_handshake().map(|last| last.generation),
+        };
+        let pass = passes.handle_servers(servers, moment);
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, failure) in &pass.failures {
             failed.count(failure.kind);

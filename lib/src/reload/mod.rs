@@ -90,6 +90,11 @@ enum Disk {
     Rejected(Rejected),
     /// Good, different from what is active, and not published.
     Candidate(Ask),
+    /// Good by all rules, and yet rustls cannot make a configuration of it.
+    Unusable {
+        digest: Digest,
+        rejection: Rejection,
+    },
 }
 
 #[derive(PartialEq)]
@@ -190,6 +195,12 @@ impl Reload {
         self.disk = Disk::Settled;
     }
 
+    /// No configuration can be made of the material of the last decision: neither asked about nor
+    /// published, and no better next time.
+    pub(crate) fn handle_unusable(&mut self, digest: Digest, rejection: Rejection) {
+        self.disk = Disk::Unusable { digest, rejection };
+    }
+
     /// Connections could not come up on `material`, which was active; something older is now. The
     /// set goes into quarantine. If the files hold another one by now, that one keeps its turn.
     pub(crate) fn handle_rolled_back(
@@ -228,7 +239,7 @@ impl Reload {
     /// When to read again, apart from changes and polls.
     pub(crate) fn poll_timeout(&self, now: &Now<'_>) -> Option<Instant> {
         match &self.disk {
-            Disk::Settled | Disk::Rejected(_) => None,
+            Disk::Settled | Disk::Rejected(_) | Disk::Unusable { .. } => None,
             Disk::Settling { next, .. } => Some(*next),
             // Once the active certificate has expired there is nothing left to protect by asking.
             Disk::Candidate(ask) => {
@@ -300,6 +311,14 @@ impl Reload {
         trigger: Trigger,
         now: &Now<'_>,
     ) -> Decision {
+        if let Disk::Unusable { digest, rejection } = &self.disk
+            && *digest == material.digest()
+        {
+            return Decision::Rejected {
+                rejection: rejection.clone(),
+                fresh: false,
+            };
+        }
         if now.active_is_spent() {
             return Decision::Publish(material);
         }

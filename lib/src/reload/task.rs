@@ -246,7 +246,7 @@ impl Reloader {
             return self.publish(material);
         };
         match tls::fixed_config(&material, self.versions) {
-            Err(error) => self.refuse_config(&error),
+            Err(error) => self.refuse_config(&material, &error),
             Ok(client_config) => {
                 let gate = Arc::clone(&self.gate);
                 let candidate = Candidate {
@@ -261,7 +261,7 @@ impl Reloader {
     fn publish(&mut self, material: Arc<Material>) {
         self.asking = None;
         match tls::fixed_config(&material, self.versions) {
-            Err(error) => self.refuse_config(&error),
+            Err(error) => self.refuse_config(&material, &error),
             Ok(client_config) => {
                 let origin = Origin::Change {
                     seen: self.machine.change_seen(),
@@ -276,11 +276,13 @@ impl Reloader {
 
     /// The provider cannot make a configuration of material that parsed: our own fault, said as
     /// the nearest reason.
-    fn refuse_config(&mut self, error: &rustls::Error) {
+    fn refuse_config(&mut self, material: &Material, error: &rustls::Error) {
         let rejection = Rejection::by_server(
             Reason::UnsupportedKey,
             format!("rustls cannot make a configuration of this set: {error}"),
         );
+        self.machine
+            .handle_unusable(material.digest(), rejection.clone());
         self.reject(rejection, true, None);
     }
 

@@ -140,3 +140,27 @@ fn of_two_expired_sets_the_later_one_is_published_with_a_warning() {
             .contains(&crate::material::Warning::LocalClock)
     );
 }
+
+#[test]
+fn what_rustls_cannot_use_stays_rejected_until_the_files_hold_something_else() {
+    let mut bench = Bench::new();
+    let set = bench.set(DAY);
+    let material = bench.read(&set).wants_to_publish();
+    bench.unusable(&material);
+    // Neither in step with what is active, which is nothing, nor news at each poll.
+    assert!(!bench.read(&set).rejected(Reason::UnsupportedKey));
+    assert!(!bench.ask_for(&set).rejected(Reason::UnsupportedKey));
+    assert_eq!(bench.next_read(), None);
+    bench.read(&bench.set(DAY)).published();
+
+    // The same where a server would have been asked: no answer is waited for.
+    bench.ask_for(&set).asks(None);
+    bench.unusable(&material);
+    assert!(matches!(
+        bench.answer(&GateAnswer::Accepted).0,
+        Decision::Unchanged
+    ));
+    assert!(!bench.read(&set).rejected(Reason::UnsupportedKey));
+    let next = bench.set(DAY);
+    bench.ask_for(&next).asks(None);
+}

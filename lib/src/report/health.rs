@@ -133,3 +133,22 @@ pub(crate) fn liveness(
         Some(_) => Liveness::Alive,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_does_not_come_round_is_stalled_once_patience_is_over() {
+        let beat = Instant::now();
+        let patience = Duration::from_secs(60);
+        let after = |passed| liveness(Some(beat), beat + passed, patience, &[]);
+        assert_eq!(after(Duration::ZERO), Liveness::Alive);
+        assert_eq!(after(patience), Liveness::Alive);
+        assert_eq!(
+            after(patience + Duration::from_nanos(1)),
+            Liveness::ReloadStalled
+        );
+        assert_eq!(liveness(None, beat, patience, &[]), Liveness::ReloadEnded);
+    }
+}

@@ -84,6 +84,12 @@ impl SerialConfig {
         })
     }
 
+    /// What the next handshake would be made with.
+    pub(crate) fn published(&self) -> Option<Generation> {
+        let active = self.follower.store.active();
+        active.map(|snapshot| snapshot.generation())
+    }
+
     pub(crate) fn wire(&self) -> Option<Wire> {
         self.follower.pin().as_ref().map(|pin| Wire {
             snapshot: Arc::clone(&pin.snapshot),

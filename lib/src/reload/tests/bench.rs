@@ -133,6 +133,12 @@ impl Bench {
         self.machine.handle_new_server(self.instant);
     }
 
+    /// The material of the last decision cannot be used.
+    pub(super) fn unusable(&mut self, material: &Material) {
+        let rejection = Rejection::by_server(Reason::UnsupportedKey, "no configuration".to_owned());
+        self.machine.handle_unusable(material.digest(), rejection);
+    }
+
     /// Connections could not come up on what is active; `older` is active now.
     pub(super) fn roll_back_to(&mut self, older: Arc<Material>) -> Quarantined {
         let failed = self.active.replace(older).unwrap();
@@ -178,6 +184,15 @@ impl Decided<'_> {
         };
         self.1.machine.handle_published();
         self.1.active = Some(Arc::clone(&material));
+        material
+    }
+
+    /// Publishes, or would.
+    #[track_caller]
+    pub(super) fn wants_to_publish(self) -> Arc<Material> {
+        let Decision::Publish(material) = self.0 else {
+            panic!("does not publish");
+        };
         material
     }
 

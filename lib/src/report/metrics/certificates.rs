@@ -14,8 +14,8 @@ impl Metrics {
             .into_iter()
             .flat_map(|role| Source::ALL.map(|source| (role, source)))
         {
-            let first = certificates.ending_first(role, source).next();
-            let times = first.map(|facts| (facts.not_after, facts.not_before));
+            let next = certificates.next_to_end(role, source, measured.wall);
+            let times = next.map(|facts| (facts.not_after, facts.not_before));
             let (not_after, not_before) = match times {
                 Some((not_after, not_before)) => {
                     self.shown.insert((role, source));

@@ -23,7 +23,12 @@ pub(super) fn emit(measured: &Measured<'_>) {
 
 fn emit_totals(component: &str, totals: &ConnectionTotals, now: Instant) {
     let name = || component.to_owned();
-    let up = if totals.is_up() { 1.0 } else { 0.0 };
+    let up = match totals {
+        // Neither 0, which pages, nor 1: the facade cannot take a series away.
+        ended if ended.is_ended() => f64::NAN,
+        up if up.is_up() => 1.0,
+        _ => 0.0,
+    };
     gauge!(names::CONNECTION_UP, "component" => name()).set(up);
     counter!(names::CONNECTION_UP_SECONDS, "component" => name())
         .absolute(totals.up_time(now).as_secs());

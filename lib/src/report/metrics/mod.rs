@@ -42,6 +42,7 @@ pub(crate) struct Measured<'a> {
     #[cfg(feature = "relay")]
     pub(crate) relay: Option<MeasuredRelay>,
     pub(crate) now: Instant,
+    pub(crate) wall: SystemTime,
 }
 
 /// Emits, and remembers which series it must take back: the facade cannot delete one.
@@ -126,6 +127,7 @@ mod tests {
                 #[cfg(feature = "relay")]
                 relay: tests_relay(),
                 now: Instant::now(),
+                wall: SystemTime::now(),
             });
         })
     }
@@ -183,6 +185,25 @@ mod tests {
         }
         assert!(!text.contains("timestamp_seconds"), "{text}");
         assert!(!text.contains("first_connection"), "{text}");
+    }
+
+    #[test]
+    fn what_was_ended_on_purpose_is_neither_up_nor_down() {
+        let mut totals = ConnectionTotals::default();
+        totals.retire(true, Instant::now());
+        let text = rendered(|metrics| {
+            metrics.emit(&Measured {
+                active: None,
+                reload: None,
+                connections: &[],
+                retired: &[("old".to_owned(), totals)],
+                observations: VecDeque::new(),
+                now: Instant::now(),
+                wall: SystemTime::now(),
+            });
+        });
+        let up = r#"nats_mtls_connection_up{component="old"} NaN"#;
+        assert!(text.lines().any(|line| line == up), "{text}");
     }
 
     #[test]

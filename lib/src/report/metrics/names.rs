@@ -84,7 +84,7 @@ const GAUGES: [Described; 12] = [
     (
         NOT_AFTER,
         Unit::Seconds,
-        "When the certificate ends; of several the one that ends first.",
+        "When the certificate ends; of several the one that ends first, of roots among those still valid.",
     ),
     (
         NOT_BEFORE,
@@ -119,7 +119,7 @@ const GAUGES: [Described; 12] = [
     (
         CONNECTION_UP,
         Unit::Count,
-        "1 while the connection is up, else 0.",
+        "1 while the connection is up, else 0; NaN once it was ended on purpose.",
     ),
     (
         CONNECTION_GENERATION,
