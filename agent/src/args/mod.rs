@@ -19,7 +19,7 @@ use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub(crate) use check::CheckArgs;
 pub(crate) use connection::{AuthenticationArgs, ConnectionArgs};
 pub(crate) use logging::{LogArgs, LogFormat};
-pub(crate) use material::{IdentityChangeArg, MaterialArgs};
+pub(crate) use material::{IdentityChangeArg, MaterialArgs, UsageArg};
 pub(crate) use plan::PlanArgs;
 pub(crate) use run::{RunArgs, Switch};
 pub(crate) use startup::{StartupArg, StartupArgs};

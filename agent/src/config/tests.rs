@@ -102,6 +102,11 @@ fn wrong_usage_names_the_flag() {
         (&["--settle", "soon"], "--settle", "not a duration"),
         (&["--http", "localhost"], "--http", "`off`"),
         (&["--startup-budget", "1m"], "--startup-budget", "retry"),
+        (
+            &["--usage", "server", "--server", "a"],
+            "--usage",
+            "contradict",
+        ),
     ];
     for (arguments, flag, problem) in cases {
         let error = run_set(arguments).unwrap_err();
