@@ -162,6 +162,10 @@ pub struct ConnectionStatus {
     pub name: String,
     /// The server it is, or was last, connected to.
     pub server: Option<String>,
+    /// The id of that server: `server_id` of its monitoring.
+    pub server_id: Option<String>,
+    /// The number of the connection there: `cid` in `/connz`.
+    pub client_id: Option<u64>,
     /// `connecting`, `connected`, `disconnected`, `draining` or `closed`.
     pub state: &'static str,
     /// The generation it presented last.
@@ -332,6 +336,8 @@ impl ConnectionStatus {
         Self {
             name: report.component.clone(),
             server: report.server.clone(),
+            server_id: report.server_id.clone(),
+            client_id: report.client_id,
             state: report.state.as_str(),
             generation: report.generation.map(|generation| generation.number()),
             presented: report.presented,
