@@ -151,6 +151,7 @@ fn every_reason_and_warning_is_in_the_schema() {
         Warning::ExpiredCrl,
         Warning::PinnedMount,
         Warning::LocalClock,
+        Warning::Restored,
     ];
     assert_eq!(names("warning"), json!(warnings.map(Warning::as_str)));
 }

@@ -268,6 +268,9 @@ pub enum Warning {
     /// Both the active and the new certificate have expired by the local clock; the later one is
     /// used because the clock may be wrong.
     LocalClock,
+    /// The files had nothing acceptable at the start: what is active is the last good set that was
+    /// kept from before.
+    Restored,
 }
 
 impl Warning {
@@ -283,6 +286,7 @@ impl Warning {
             Self::ExpiredCrl => "expired_crl",
             Self::PinnedMount => "pinned_mount",
             Self::LocalClock => "local_clock",
+            Self::Restored => "restored",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::material::{CertificateFacts, Rejection, Warning};
 use crate::nats::ConnectionReport;
 use crate::reload::{ReloadOutcome, ReloadReport, Verdict};
 use crate::report::health::NotReady;
+use crate::report::runs_on_restored;
 use crate::store::{GateAnswer, Snapshot};
 
 /// Grows when a key changes its meaning or goes away.
@@ -232,7 +233,8 @@ fn warnings(facts: &Facts<'_>) -> Vec<&'static str> {
         .reload
         .filter(|report| !report.source_warnings.is_empty())
         .map(|_| Warning::PinnedMount);
-    let mut warnings: Vec<_> = material.copied().chain(pinned).collect();
+    let restored = runs_on_restored(facts.active, facts.reload).then_some(Warning::Restored);
+    let mut warnings: Vec<_> = material.copied().chain(pinned).chain(restored).collect();
     warnings.sort_unstable();
     warnings.dedup();
     warnings.into_iter().map(Warning::as_str).collect()
