@@ -5,6 +5,7 @@
 //! certificates or open sockets.
 
 mod plan;
+mod publish;
 mod startup;
 mod status;
 mod upstream;
@@ -23,6 +24,7 @@ use crate::args::{
 };
 
 pub(crate) use plan::PlanConfig;
+pub(crate) use publish::{Access, PublishConfig};
 pub(crate) use startup::Startup;
 pub(crate) use status::{AgentUrl, StatusConfig};
 pub(crate) use upstream::Upstream;
@@ -39,6 +41,8 @@ pub(crate) struct RunConfig {
     pub(crate) settle: Duration,
     pub(crate) spread: Duration,
     pub(crate) preflight: bool,
+    /// None: nothing is published for other processes.
+    pub(crate) publish: Option<PublishConfig>,
     pub(crate) startup: Startup,
     /// None: no HTTP.
     pub(crate) http: Option<SocketAddr>,
@@ -100,6 +104,7 @@ impl RunConfig {
             settle: values::duration("--settle", &rotation.settle)?,
             spread: values::duration("--spread", &rotation.spread)?,
             preflight: rotation.preflight == Switch::On,
+            publish: PublishConfig::new(&args.publish, &args.material)?,
             http: values::http_address(&args.process.http)?,
             drain_timeout: values::duration("--drain-timeout", &args.process.drain_timeout)?,
         })

@@ -107,6 +107,9 @@ fn wrong_usage_names_the_flag() {
             "--usage",
             "contradict",
         ),
+        (&["--publish-mode", "0600"], "--publish-mode", "without"),
+        (&["--publish-group", "0"], "--publish-group", "without"),
+        (&["--publish-dir", "."], "--publish-dir", "is read from it"),
     ];
     for (arguments, flag, problem) in cases {
         let error = run_set(arguments).unwrap_err();
