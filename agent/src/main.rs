@@ -9,6 +9,7 @@ mod http;
 mod logging;
 mod outcome;
 mod plan;
+mod publish;
 mod run;
 mod signals;
 mod start;

@@ -13,9 +13,10 @@ use tracing::{error, info, warn};
 
 use crate::args::RunArgs;
 use crate::config::{RunConfig, Upstream};
-use crate::http::{BindError, Exporter, Server};
+use crate::http::{BindError, Exporter, Facts, Server};
 use crate::logging;
 use crate::outcome::{Outcome, block_on};
+use crate::publish::{self, Kept};
 use crate::signals::{EndSignals, hangups};
 use crate::start::{self, StartError};
 
@@ -79,12 +80,23 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
     if config.upstream.is_some() {
         builder = builder.expect_connection();
     }
+    if let Some(publish) = &config.publish {
+        builder = builder.last_good(Kept::new(publish));
+    }
     // Probes are answered from here on, long before there may be material.
     let status = builder.status_handle();
+    // Neither waits for NATS: other processes need the set whether or not a server is there.
+    let publish = config
+        .publish
+        .map(|publish| publish::start(publish, status.clone()));
     if let Some(address) = config.http {
         let server = Server::bind(address).await?;
         info!(address = %server.address()?, "serving /livez /readyz /startupz /status /metrics");
-        tokio::spawn(server.serve(status.clone(), Exporter::install()?));
+        let facts = Facts {
+            status: status.clone(),
+            publish,
+        };
+        tokio::spawn(server.serve(facts, Exporter::install()?));
     }
     tokio::spawn(reload_on(hangups, status.clone()));
     start::announce(&config.startup);

@@ -91,6 +91,9 @@ pub(crate) const fn of_warning(warning: Warning) -> &'static str {
         Warning::ExpiredRoot => "a root in the CA file has expired; remove it when nobody needs it",
         Warning::ExpiredCrl => "a revocation list is past its next update; fetch a fresh one",
         Warning::PinnedMount => "a file is a mount point of its own and can never change",
+        Warning::Restored => {
+            "the files were bad at the start: this is the last good set, as it was published before"
+        }
         Warning::LocalClock => "everything has expired by the local clock; the clock may be wrong",
         _ => "see the documentation",
     }
@@ -98,7 +101,7 @@ pub(crate) const fn of_warning(warning: Warning) -> &'static str {
 
 /// As [`of_warning`], for a name that may be unknown here.
 pub(crate) fn of_warning_named(name: &str) -> &'static str {
-    const ALL: [Warning; 8] = [
+    const ALL: [Warning; 9] = [
         Warning::EarlierExpiry,
         Warning::IdentityChanged,
         Warning::KeyChanged,
@@ -107,6 +110,7 @@ pub(crate) fn of_warning_named(name: &str) -> &'static str {
         Warning::ExpiredCrl,
         Warning::PinnedMount,
         Warning::LocalClock,
+        Warning::Restored,
     ];
     let known = ALL.into_iter().find(|warning| warning.as_str() == name);
     known.map_or("see the documentation", of_warning)

@@ -10,6 +10,7 @@ mod support;
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::Value;
 use support::{Set, agent, free_address, output, text};
 
@@ -71,6 +72,44 @@ fn a_bad_set_is_refused_with_its_reason() {
     assert!(stdout.ends_with("\nREFUSED: no_certificate\n"), "{stdout}");
     fs::remove_file(set.path("tls.crt")).unwrap();
     assert_eq!(json(&set, &[]).1["reason"], "read_error");
+}
+
+#[test]
+fn the_certificate_of_a_server_is_judged_as_one() {
+    let set = Set::new();
+    set.issue_for("nats", 3000, ExtendedKeyUsagePurpose::ServerAuth);
+    let (code, document) = json(&set, &[]);
+    assert_eq!(
+        (code, &document["reason"]),
+        (Some(1), &"wrong_usage".into())
+    );
+    let detail = document["detail"].as_str().unwrap();
+    assert!(detail.contains("not for clientAuth"), "{detail}");
+
+    assert_eq!(json(&set, &["--usage", "server"]).0, Some(0));
+    let (code, picture, _) = check(&set, &["--usage", "server"]);
+    assert_eq!(code, Some(0));
+    assert!(!picture.contains("NATS user"), "{picture}");
+
+    set.issue("orders", 3000);
+    let (code, document) = json(&set, &["--usage", "server"]);
+    assert_eq!(
+        (code, &document["reason"]),
+        (Some(1), &"wrong_usage".into())
+    );
+    let detail = document["detail"].as_str().unwrap();
+    assert!(detail.contains("not for serverAuth"), "{detail}");
+    assert!(document["advice"].as_str().unwrap().contains("serverAuth"));
+
+    let (code, _, stderr) = check(
+        &set,
+        &["--usage", "server", "--server", "tls://127.0.0.1:1"],
+    );
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.contains("--usage") && stderr.contains("contradict"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use jsonschema::Validator;
 use nats_mtls::material::{Reason, Warning};
 use nats_mtls::{CertificateManager, ConnectSettings, Files, StartupPolicy, StatusHandle};
 use serde_json::{Value, json};
-use support::{Set, free_address};
+use support::{Agent, Set, eventually, free_address, text};
 
 fn schema() -> Value {
     serde_json::from_str(include_str!("../status.schema.json")).unwrap()
@@ -102,6 +102,40 @@ async fn every_state_of_a_process_matches() {
     assert_valid(&draining);
 }
 
+/// The agent's document has keys of its own behind those of the library.
+#[test]
+fn every_state_of_an_agent_that_publishes_matches() {
+    let set = Set::without_leaf();
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("published");
+    let flags = [
+        "--publish-dir",
+        &text(&directory),
+        "--poll-interval",
+        "50ms",
+    ];
+    let agent = Agent::run(&set, &flags);
+    let publish_is = |result: &str| {
+        eventually(result, || {
+            let status = agent.status();
+            assert_valid(&status);
+            (status["publish"]["result"] == result).then_some(status)
+        })
+    };
+    let failed = publish_is("failed");
+    let error = failed["publish"]["error"].as_str().unwrap();
+    assert!(error.contains("Create it"), "{error}");
+    fs::create_dir(&directory).unwrap();
+    set.issue("orders", 3000);
+    let published = publish_is("published");
+    assert_eq!(published["publish"]["generation"], 1);
+    assert!(published["publish"]["failing_since"].is_null());
+
+    let quiet = Agent::run(&set, &[]);
+    assert!(quiet.status()["publish"].is_null());
+    assert_valid(&quiet.status());
+}
+
 #[tokio::test]
 async fn wrong_documents_fail() {
     let set = Set::new();
@@ -151,6 +185,7 @@ fn every_reason_and_warning_is_in_the_schema() {
         Warning::ExpiredCrl,
         Warning::PinnedMount,
         Warning::LocalClock,
+        Warning::Restored,
     ];
     assert_eq!(names("warning"), json!(warnings.map(Warning::as_str)));
 }

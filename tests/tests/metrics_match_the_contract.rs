@@ -197,8 +197,10 @@ async fn every_metric_in_every_state() -> Result<()> {
         )
     };
     let files = PlainFiles::empty()?;
+    let published = tempfile::tempdir()?;
     let agent = AgentCommand::new("run")
         .plain_files(&files)
+        .flag("--publish-dir", published.path())
         .flag("--server", server.url())
         .flag("--poll-interval", "200ms")
         .flag("--settle", "300ms")

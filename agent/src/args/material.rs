@@ -51,6 +51,16 @@ pub(crate) struct MaterialArgs {
         value_name = "FILE"
     )]
     pub(crate) issuer: Option<PathBuf>,
+    /// Which side of a handshake the certificate is for. `server` is for the certificate of a
+    /// nats-server: it must allow serverAuth, and no server is asked whether it accepts it
+    #[arg(
+        long,
+        env = "NATS_MTLS_USAGE",
+        hide_env_values = true,
+        value_name = "SIDE",
+        default_value = "client"
+    )]
+    pub(crate) usage: UsageArg,
     /// How far the clock of the issuer may be ahead of ours
     #[arg(
         long,
@@ -60,6 +70,12 @@ pub(crate) struct MaterialArgs {
         default_value = "60s"
     )]
     pub(crate) clock_skew: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UsageArg {
+    Client,
+    Server,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -3,7 +3,8 @@
 use clap::{Args, ValueEnum};
 
 use super::{
-    AuthenticationArgs, ConnectionArgs, IdentityChangeArg, LogArgs, MaterialArgs, StartupArgs,
+    AuthenticationArgs, ConnectionArgs, IdentityChangeArg, LogArgs, MaterialArgs, PublishArgs,
+    StartupArgs,
 };
 
 pub(super) const AFTER_RUN: &str = "\
@@ -19,6 +20,7 @@ HTTP (read-only):
 Examples:
   nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --server tls://nats:4222
   nats-mtls-agent run --cert bundle.pem --ca ca.crt    # key in the bundle; watches, connects to nobody
+  nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --publish-dir /run/nats-tls
   NATS_TLS_CERT=/tls/tls.crt NATS_TLS_KEY=/tls/tls.key NATS_TLS_CA=/tls/ca.crt \\
     NATS_URL=tls://a:4222,tls://b:4222 nats-mtls-agent run --log-format json
 
@@ -35,6 +37,8 @@ pub(crate) struct RunArgs {
     pub(crate) authentication: AuthenticationArgs,
     #[command(flatten)]
     pub(crate) rotation: RotationArgs,
+    #[command(flatten)]
+    pub(crate) publish: PublishArgs,
     #[command(flatten)]
     pub(crate) startup: StartupArgs,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use nats_mtls::material::{CertificateFacts, Reason, Rejection, Warning};
+use nats_mtls::material::{CertificateFacts, Reason, Rejection, Usage, Warning};
 use nats_mtls::nats::{Failure, FailureKind};
 use nats_mtls::source::SourceWarning;
 
@@ -15,6 +15,8 @@ pub(super) struct Findings {
     pub(super) now: SystemTime,
     /// Word and path of each file.
     pub(super) paths: Vec<(&'static str, PathBuf)>,
+    /// What the leaf is for.
+    pub(super) usage: Usage,
     /// Leaf first, as far as it is readable.
     pub(super) chain: Vec<CertificateFacts>,
     pub(super) roots: Vec<CertificateFacts>,
@@ -117,6 +119,7 @@ impl Findings {
         Self {
             now,
             paths,
+            usage: Usage::Client,
             chain: Vec::new(),
             roots: Vec::new(),
             rejection: None,

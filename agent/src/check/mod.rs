@@ -50,6 +50,7 @@ async fn check(config: CheckConfig) -> Outcome {
 
 async fn find(config: CheckConfig, now: SystemTime) -> Findings {
     let mut findings = Findings::new(now, config.paths, config.min_validity);
+    findings.usage = config.usage;
     let mut source = config.files.into_source();
     let raw = match source.read().await {
         Ok(raw) => raw,

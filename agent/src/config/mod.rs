@@ -5,6 +5,7 @@
 //! certificates or open sockets.
 
 mod plan;
+mod publish;
 mod startup;
 mod status;
 mod upstream;
@@ -15,12 +16,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nats_mtls::material::IdentityChange;
+use nats_mtls::material::{IdentityChange, Usage};
 use nats_mtls::{Files, Policy};
 
-use crate::args::{CheckArgs, IdentityChangeArg, MaterialArgs, RunArgs, StartupArg, Switch};
+use crate::args::{
+    CheckArgs, IdentityChangeArg, MaterialArgs, RunArgs, StartupArg, Switch, UsageArg,
+};
 
 pub(crate) use plan::PlanConfig;
+pub(crate) use publish::{Access, PublishConfig};
 pub(crate) use startup::Startup;
 pub(crate) use status::{AgentUrl, StatusConfig};
 pub(crate) use upstream::Upstream;
@@ -37,6 +41,8 @@ pub(crate) struct RunConfig {
     pub(crate) settle: Duration,
     pub(crate) spread: Duration,
     pub(crate) preflight: bool,
+    /// None: nothing is published for other processes.
+    pub(crate) publish: Option<PublishConfig>,
     pub(crate) startup: Startup,
     /// None: no HTTP.
     pub(crate) http: Option<SocketAddr>,
@@ -50,6 +56,7 @@ pub(crate) struct CheckConfig {
     /// The same files, for the picture: word and path.
     pub(crate) paths: Vec<(&'static str, PathBuf)>,
     pub(crate) policy: Policy,
+    pub(crate) usage: Usage,
     pub(crate) upstream: Option<Upstream>,
     pub(crate) min_validity: Option<Duration>,
     pub(crate) json: bool,
@@ -80,6 +87,7 @@ impl RunConfig {
     pub(crate) fn new(args: &RunArgs) -> Result<Self, ConfigError> {
         let rotation = &args.rotation;
         let upstream = Upstream::new(&args.connection, &args.authentication)?;
+        refuse_server_usage(&args.material, upstream.as_ref())?;
         let ping_interval =
             values::positive_duration("--ping-interval", &args.process.ping_interval)?;
         let identity = match rotation.identity_change {
@@ -96,6 +104,7 @@ impl RunConfig {
             settle: values::duration("--settle", &rotation.settle)?,
             spread: values::duration("--spread", &rotation.spread)?,
             preflight: rotation.preflight == Switch::On,
+            publish: PublishConfig::new(&args.publish, &args.material)?,
             http: values::http_address(&args.process.http)?,
             drain_timeout: values::duration("--drain-timeout", &args.process.drain_timeout)?,
         })
@@ -105,6 +114,8 @@ impl RunConfig {
 impl CheckConfig {
     pub(crate) fn new(args: &CheckArgs) -> Result<Self, ConfigError> {
         let material = &args.material;
+        let upstream = Upstream::new(&args.connection, &args.authentication)?;
+        refuse_server_usage(material, upstream.as_ref())?;
         let parts = [
             ("certificate", &material.cert),
             ("key", &material.key),
@@ -120,7 +131,8 @@ impl CheckConfig {
                 .filter_map(|(word, path)| Some((word, path.clone()?)))
                 .collect(),
             policy: policy(material)?,
-            upstream: Upstream::new(&args.connection, &args.authentication)?,
+            usage: usage(material),
+            upstream,
             min_validity: min_validity
                 .map(|text| values::duration("--min-validity", text))
                 .transpose()?,
@@ -172,7 +184,32 @@ fn policy(args: &MaterialArgs) -> Result<Policy, ConfigError> {
     let skew = values::duration("--clock-skew", &args.clock_skew)?;
     Ok(Policy::default()
         .clock_skew(skew)
-        .crl_strict(args.crl_strict))
+        .crl_strict(args.crl_strict)
+        .usage(usage(args)))
+}
+
+const fn usage(args: &MaterialArgs) -> Usage {
+    match args.usage {
+        UsageArg::Client => Usage::Client,
+        UsageArg::Server => Usage::Server,
+    }
+}
+
+/// A connection presents the set as a client. A server's own certificate is judged by those who
+/// connect to that server; whether some server would take it for a client says nothing about it.
+fn refuse_server_usage(
+    material: &MaterialArgs,
+    upstream: Option<&Upstream>,
+) -> Result<(), ConfigError> {
+    match (material.usage, upstream) {
+        (UsageArg::Server, Some(_)) => Err(ConfigError::new(
+            "--usage (NATS_MTLS_USAGE)",
+            "`server` and --server (NATS_URL) contradict each other: no client presents the certificate \
+             of a server",
+            "--usage server --publish-dir /run/nats-tls",
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -102,6 +102,14 @@ fn wrong_usage_names_the_flag() {
         (&["--settle", "soon"], "--settle", "not a duration"),
         (&["--http", "localhost"], "--http", "`off`"),
         (&["--startup-budget", "1m"], "--startup-budget", "retry"),
+        (
+            &["--usage", "server", "--server", "a"],
+            "--usage",
+            "contradict",
+        ),
+        (&["--publish-mode", "0600"], "--publish-mode", "without"),
+        (&["--publish-group", "0"], "--publish-group", "without"),
+        (&["--publish-dir", "."], "--publish-dir", "is read from it"),
     ];
     for (arguments, flag, problem) in cases {
         let error = run_set(arguments).unwrap_err();

@@ -2,7 +2,7 @@
 
 use nats_mtls::{Files, Policy};
 
-use super::{ConfigError, Startup, Upstream, files, policy};
+use super::{ConfigError, Startup, Upstream, files, policy, refuse_server_usage};
 use crate::args::{StartupArg, WaitArgs};
 
 /// What to wait for, and for how long.
@@ -18,6 +18,7 @@ pub(crate) struct WaitConfig {
 impl WaitConfig {
     pub(crate) fn new(args: &WaitArgs) -> Result<Self, ConfigError> {
         let upstream = Upstream::new(&args.connection, &args.authentication)?;
+        refuse_server_usage(&args.material, upstream.as_ref())?;
         Ok(Self {
             files: files(&args.material)?,
             policy: policy(&args.material)?,

@@ -7,35 +7,38 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use nats_mtls::StatusHandle;
+use nats_mtls::material::Warning;
 use nats_mtls::report::{Liveness, NotReady, Status};
 
 use super::exporter::{self, Exporter};
+use super::facts::Facts;
 
 const PATHS: &str = "not found; there are /livez /readyz /startupz /status /metrics\n";
 
-pub(super) fn router(status: StatusHandle, exporter: Exporter) -> Router {
-    let metrics = get(show_metrics).with_state((exporter, status.clone()));
+pub(super) fn router(facts: Facts, exporter: Exporter) -> Router {
+    let status = facts.status.clone();
+    let metrics = get(show_metrics).with_state((exporter, facts.clone()));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/startupz", get(startupz))
-        .route("/status", get(show_status))
+        .route("/status", get(show_status).with_state(facts))
         .route("/metrics", metrics)
         .fallback(async || (StatusCode::NOT_FOUND, PATHS))
         .with_state(status)
 }
 
-async fn show_status(State(status): State<StatusHandle>) -> Response {
-    ([(CACHE_CONTROL, "no-store")], Json(status.status())).into_response()
+async fn show_status(State(facts): State<Facts>) -> Response {
+    facts.with_document(|document| ([(CACHE_CONTROL, "no-store")], Json(document)).into_response())
 }
 
 /// Always 200: that NATS is down, or that there is no material, is in the values.
-async fn show_metrics(State((exporter, status)): State<(Exporter, StatusHandle)>) -> Response {
+async fn show_metrics(State((exporter, facts)): State<(Exporter, Facts)>) -> Response {
     let headers = [
         (CONTENT_TYPE, exporter::CONTENT_TYPE),
         (CACHE_CONTROL, "no-store"),
     ];
-    (headers, exporter.scrape(&status)).into_response()
+    (headers, exporter.scrape(&facts)).into_response()
 }
 
 async fn livez(State(status): State<StatusHandle>) -> Response {
@@ -48,7 +51,7 @@ async fn livez(State(status): State<StatusHandle>) -> Response {
 
 async fn readyz(State(status): State<StatusHandle>) -> Response {
     match status.health().not_ready {
-        None => line(StatusCode::OK, "ready"),
+        None => line(StatusCode::OK, &why_ready(&status.status())),
         Some(reason) => unavailable(reason.as_str(), &why_not_ready(reason, &status.status())),
     }
 }
@@ -92,6 +95,16 @@ fn liveness_words(liveness: Liveness) -> &'static str {
         }
         _ => "see /status",
     }
+}
+
+/// A restored set serves, but nobody should take that for a good state of affairs.
+fn why_ready(status: &Status) -> String {
+    if !status.warnings.contains(&Warning::Restored.as_str()) {
+        return "ready".to_owned();
+    }
+    let disk = &status.disk;
+    let why = disk.detail.as_deref().unwrap_or(disk.verdict);
+    format!("ready: on the last good set from before the start, because of the files: {why}")
 }
 
 fn why_not_ready(reason: NotReady, status: &Status) -> String {

@@ -5,9 +5,10 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use nats_mtls::StatusHandle;
 use nats_mtls::report::histogram_buckets;
 use tokio::time::sleep;
+
+use super::facts::Facts;
 
 /// The text format, as Prometheus asks for it.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,9 +30,9 @@ impl Exporter {
     }
 
     /// Everything that is true now.
-    pub(super) fn scrape(&self, status: &StatusHandle) -> String {
-        status.emit_metrics();
-        self.handle.render() + &status.certificate_info()
+    pub(super) fn scrape(&self, facts: &Facts) -> String {
+        facts.emit_metrics();
+        self.handle.render() + &facts.status.certificate_info()
     }
 
     /// Keeps the memory bounded where nobody scrapes.

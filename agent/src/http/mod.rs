@@ -8,6 +8,7 @@
 
 mod answers;
 mod exporter;
+mod facts;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,13 +20,13 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use nats_mtls::StatusHandle;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 pub(crate) use exporter::Exporter;
+pub(crate) use facts::Facts;
 
 /// Bounds on what one client may cost.
 #[derive(Debug, Clone, Copy)]
@@ -98,8 +99,8 @@ impl Server {
     }
 
     /// Answers until the future is dropped.
-    pub(crate) async fn serve(self, status: StatusHandle, exporter: Exporter) -> Infallible {
-        let router = answers::router(status, exporter.clone());
+    pub(crate) async fn serve(self, facts: Facts, exporter: Exporter) -> Infallible {
+        let router = answers::router(facts, exporter.clone());
         tokio::spawn(exporter.keep_up());
         let mut connections = VecDeque::new();
         loop {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use nats_mtls::CertificateManager;
+use nats_mtls::{CertificateManager, StatusHandle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
@@ -13,7 +13,11 @@ async fn server(limits: Limits) -> (SocketAddr, StatusHandle) {
     let mut server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     server.limits = limits;
     let address = server.address().unwrap();
-    tokio::spawn(server.serve(status.clone(), Exporter::detached()));
+    let facts = Facts {
+        status: status.clone(),
+        publish: None,
+    };
+    tokio::spawn(server.serve(facts, Exporter::detached()));
     (address, status)
 }
 

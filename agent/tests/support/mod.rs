@@ -48,12 +48,16 @@ impl Set {
         set
     }
 
-    /// Writes a new leaf and its key, valid until the first day of `year`.
+    /// Writes a new leaf for a client and its key, valid until the first day of `year`.
     pub(crate) fn issue(&self, name: &str, year: i32) {
+        self.issue_for(name, year, ExtendedKeyUsagePurpose::ClientAuth);
+    }
+
+    pub(crate) fn issue_for(&self, name: &str, year: i32, usage: ExtendedKeyUsagePurpose) {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![usage];
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.authority).unwrap();

@@ -26,6 +26,7 @@ const LAST_JUDGEMENT: Duration = Duration::from_secs(1);
 #[must_use]
 pub struct ManagerBuilder {
     source: Option<Box<dyn Source>>,
+    last_good: Option<Box<dyn Source>>,
     policy: Policy,
     timing: Timing,
     versions: TlsVersions,
@@ -69,6 +70,7 @@ impl ManagerBuilder {
         };
         Self {
             source: None,
+            last_good: None,
             policy: Policy::default(),
             status: StatusHandle::new(),
             timing,
@@ -86,6 +88,16 @@ impl ManagerBuilder {
     /// Takes the set from anywhere else.
     pub fn source(mut self, source: impl Source) -> Self {
         self.source = Some(Box::new(source));
+        self
+    }
+
+    /// Where the last good set was kept by an earlier life of this process. While nothing was ever
+    /// active and the source has nothing acceptable, it is judged by the same policy and used if it
+    /// is good; the source wins as soon as it has something acceptable. Default: none.
+    ///
+    /// See [`Snapshot::is_restored`](crate::Snapshot::is_restored).
+    pub fn last_good(mut self, kept: impl Source) -> Self {
+        self.last_good = Some(Box::new(kept));
         self
     }
 
@@ -168,7 +180,7 @@ impl ManagerBuilder {
             turns: Arc::new(Semaphore::new(1)),
         };
         let gate = Preflight::new(Arc::clone(&status.registry), self.preflight);
-        let (reloader, reports) = Reloader::new(
+        let (mut reloader, reports) = Reloader::new(
             source,
             self.policy,
             &self.timing,
@@ -177,6 +189,9 @@ impl ManagerBuilder {
             Arc::new(gate),
             command_receiver,
         );
+        if let Some(kept) = self.last_good {
+            reloader.start_from(kept);
+        }
         status.start(reports.clone(), &self.timing, shared.commands.downgrade());
         tokio::spawn(metrics::keep_up_to_date(Arc::clone(status), reports));
         tokio::spawn(reloader.run());

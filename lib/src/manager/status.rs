@@ -19,7 +19,7 @@ use crate::report::certificates::Certificates;
 use crate::report::metrics::MeasuredRelay;
 use crate::report::metrics::{self, Measured, Metrics};
 use crate::report::{Facts, Health, RelayStatus, Status, certificate_info, health};
-use crate::store::Store;
+use crate::store::{Generation, Snapshot, Store};
 
 /// Answers for the probes and the status, at any time. Cheap to clone.
 #[derive(Clone)]
@@ -212,6 +212,19 @@ impl StatusHandle {
         let connections = self.shared.registry.reports();
         let certificates = Certificates::new(active.as_deref(), report.as_ref(), &connections);
         certificate_info::render(&certificates)
+    }
+
+    /// The active snapshot; none before the first publish.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.shared.store.active()
+    }
+
+    /// Tells each new generation, from the first on; look at [`StatusHandle::snapshot`] after a
+    /// change.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Generation> {
+        self.shared.store.subscribe()
     }
 
     /// The process is ending: not ready from now on.

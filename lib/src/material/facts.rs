@@ -20,8 +20,9 @@ use super::distinguished_name::{DistinguishedName, hex};
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The digest of `bytes`.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    /// The digest of `bytes`, for example of a certificate's DER.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 

@@ -33,8 +33,8 @@ pub enum Reason {
     Expired,
     /// A certificate of the own chain is not valid yet, beyond the allowed clock skew.
     NotYetValid,
-    /// The key usage or an extended key usage of the own chain does not allow client
-    /// authentication.
+    /// The key usage or an extended key usage of the own chain does not allow what the policy asks
+    /// for: client or server authentication.
     WrongUsage,
     /// An RSA key of the own chain is shorter than the policy allows.
     WeakKey,
@@ -147,7 +147,9 @@ impl Reason {
             Self::NotYetValid => {
                 "Wait until it is valid, or check the clocks of this machine and of the issuer."
             }
-            Self::WrongUsage => "Issue the certificate with the extended key usage clientAuth.",
+            Self::WrongUsage => {
+                "Issue the certificate with the usage that is missing: clientAuth for a client, serverAuth for a server."
+            }
             Self::WeakKey => {
                 "Issue the certificate with a stronger key (ECDSA P-256, RSA 2048 or more)."
             }
@@ -266,6 +268,9 @@ pub enum Warning {
     /// Both the active and the new certificate have expired by the local clock; the later one is
     /// used because the clock may be wrong.
     LocalClock,
+    /// The files had nothing acceptable at the start: what is active is the last good set that was
+    /// kept from before.
+    Restored,
 }
 
 impl Warning {
@@ -281,6 +286,7 @@ impl Warning {
             Self::ExpiredCrl => "expired_crl",
             Self::PinnedMount => "pinned_mount",
             Self::LocalClock => "local_clock",
+            Self::Restored => "restored",
         }
     }
 }

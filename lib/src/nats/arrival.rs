@@ -13,6 +13,8 @@ use crate::tls::Wire;
 /// See the module documentation.
 pub(crate) struct Arrival {
     server: Option<String>,
+    server_id: Option<String>,
+    client_id: Option<u64>,
     connects: u64,
     generation: Generation,
     client_leaf: Option<Arc<CertificateFacts>>,
@@ -36,7 +38,11 @@ impl Arrival {
         let client_leaf = || Arc::new(wire.snapshot.material().facts().leaf().clone());
         let server = client.try_server_info();
         Some(Self {
-            server: server.map(|info| registered.servers.label_of(&info.host, info.port)),
+            server: server
+                .as_ref()
+                .map(|info| registered.servers.label_of(&info.host, info.port)),
+            client_id: server.as_ref().map(|info| info.client_id),
+            server_id: server.map(|info| info.server_id),
             connects,
             generation,
             client_leaf: wire.presented.then(client_leaf),
@@ -60,6 +66,8 @@ impl Arrival {
     pub(crate) fn write(self, report: &mut ConnectionReport) {
         report.presented = Some(self.presented());
         report.server = self.server;
+        report.server_id = self.server_id;
+        report.client_id = self.client_id;
         report.connects = self.connects;
         report.generation = Some(self.generation);
         report.client_leaf = self.client_leaf;

@@ -21,6 +21,10 @@ pub struct ConnectionReport {
     pub component: String,
     /// The server it is, or was last, connected to.
     pub server: Option<String>,
+    /// The id of that server, from INFO: the `server_id` of its monitoring.
+    pub server_id: Option<String>,
+    /// The number that server gave the connection, from INFO: the `cid` of its `/connz`.
+    pub client_id: Option<u64>,
     /// Where it is in its life.
     pub state: ConnectionState,
     /// The generation it last came up on.
@@ -48,6 +52,8 @@ impl ConnectionReport {
         Self {
             component: component.to_owned(),
             server: None,
+            server_id: None,
+            client_id: None,
             state: ConnectionState::Connecting,
             generation: None,
             presented: None,

@@ -5,6 +5,7 @@
 //! candidate is judged anew as time passes, and there is only one way in.
 
 mod ask;
+mod last_good;
 mod report;
 mod task;
 #[cfg(test)]
@@ -183,6 +184,19 @@ impl Reload {
             GateAnswer::Refused(rejection) => ask.refused(rejection.clone(), now.instant),
             GateAnswer::Pending { .. } => ask.pending(now.instant),
         }
+    }
+
+    /// Judges what was kept of an earlier life, to start from it. What the files hold stays as it is:
+    /// they keep their patience, and win as soon as they are good.
+    pub(crate) fn judge_last_good(
+        &self,
+        kept: &Result<RawMaterial, ReadError>,
+        wall: SystemTime,
+    ) -> Result<Material, Rejection> {
+        let raw = kept
+            .as_ref()
+            .map_err(|error| Rejection::from(error.clone()))?;
+        Material::parse(raw, &self.policy, wall)
     }
 
     /// When what the files hold now was seen first.

@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::clock;
 use crate::material::{Material, Policy, Reason, Rejection, Warning};
+use crate::reload::last_good::LastGood;
 use crate::reload::report::{Board, Read, ReloadOutcome, ReloadReport, Verdict};
 use crate::reload::{Decision, Now, Reload, Trigger};
 use crate::source::{ReadError, Source};
@@ -72,6 +73,8 @@ pub(crate) struct Reloader {
     /// A server was registered that the question under way leaves out.
     newcomer: bool,
     asked_again: bool,
+    /// None as soon as anything was ever active.
+    last_good: Option<LastGood>,
 }
 
 enum Wake {
@@ -105,8 +108,14 @@ impl Reloader {
             asking: None,
             newcomer: false,
             asked_again: false,
+            last_good: None,
         };
         (reloader, reports)
+    }
+
+    /// What to start from if the source has nothing acceptable.
+    pub(crate) fn start_from(&mut self, kept: Box<dyn Source>) {
+        self.last_good = Some(LastGood::new(kept));
     }
 
     pub(crate) async fn run(mut self) {
@@ -189,7 +198,39 @@ impl Reloader {
             .machine
             .handle_read(&read, trigger, &now(snapshot.as_deref()));
         self.board.came_round(&*self.source);
+        if !matches!(decision, Decision::Publish(_)) {
+            self.restore().await;
+        }
         self.carry_out(decision, Some(&read));
+    }
+
+    /// Starts from what was kept. Before a bad set is reported: whoever asked then finds material.
+    async fn restore(&mut self) {
+        let Some(mut last_good) = self.last_good.take() else {
+            return;
+        };
+        if self.store.active().is_some() {
+            return;
+        }
+        let kept = last_good.read(READ_LIMIT).await;
+        let judged = self.machine.judge_last_good(&kept, clock::now());
+        let made = judged.and_then(|material| {
+            let material = Arc::new(material);
+            let client_config = tls::fixed_config(&material, self.versions);
+            Ok((material, client_config.map_err(|error| unusable(&error))?))
+        });
+        match made {
+            Ok((material, client_config)) => {
+                let snapshot = self
+                    .store
+                    .publish(material, client_config, Origin::Restored);
+                log_restored(&snapshot);
+            }
+            Err(rejection) => {
+                last_good.refuse(rejection);
+                self.last_good = Some(last_good);
+            }
+        }
     }
 
     fn take_answer(&mut self, answer: GateAnswer) {
@@ -277,10 +318,7 @@ impl Reloader {
     /// The provider cannot make a configuration of material that parsed: our own fault, said as
     /// the nearest reason.
     fn refuse_config(&mut self, material: &Material, error: &rustls::Error) {
-        let rejection = Rejection::by_server(
-            Reason::UnsupportedKey,
-            format!("rustls cannot make a configuration of this set: {error}"),
-        );
+        let rejection = unusable(error);
         self.machine
             .handle_unusable(material.digest(), rejection.clone());
         self.reject(rejection, true, None);
@@ -384,6 +422,26 @@ fn now(active: Option<&Snapshot>) -> Now<'_> {
         wall: clock::now(),
         active: active.map(|snapshot| &**snapshot.material()),
     }
+}
+
+/// The provider cannot make a configuration of material that parsed: our own fault, said as the
+/// nearest reason.
+fn unusable(error: &rustls::Error) -> Rejection {
+    Rejection::by_server(
+        Reason::UnsupportedKey,
+        format!("rustls cannot make a configuration of this set: {error}"),
+    )
+}
+
+fn log_restored(snapshot: &Snapshot) {
+    let leaf = snapshot.material().facts().leaf();
+    warn!(
+        generation = %snapshot.generation(),
+        subject = leaf.subject,
+        fingerprint_sha256 = %leaf.fingerprint_sha256,
+        "the files have nothing acceptable: started from the last good set that was kept; good files \
+         replace it at once"
+    );
 }
 
 fn log_published(snapshot: &Snapshot) {

@@ -16,3 +16,13 @@ pub use status::{
 };
 
 pub(crate) use status::Facts;
+
+use crate::reload::{ReloadReport, Verdict};
+use crate::store::Snapshot;
+
+/// Whether the process still runs on what was kept from before its start. Files that hold the very
+/// same set confirm it.
+pub(crate) fn runs_on_restored(active: Option<&Snapshot>, reload: Option<&ReloadReport>) -> bool {
+    let in_step = reload.is_some_and(|report| report.verdict == Verdict::Active);
+    active.is_some_and(Snapshot::is_restored) && !in_step
+}

@@ -11,6 +11,7 @@ use crate::nats::ConnectionReport;
 use crate::reload::{ReloadOutcome, ReloadReport, Verdict};
 use crate::report::health::NotReady;
 use crate::report::relay::RelayStatus;
+use crate::report::runs_on_restored;
 use crate::store::{GateAnswer, Snapshot};
 
 /// Grows when a key changes its meaning or goes away.
@@ -158,6 +159,10 @@ pub struct ConnectionStatus {
     pub name: String,
     /// The server it is, or was last, connected to.
     pub server: Option<String>,
+    /// The id of that server: `server_id` of its monitoring.
+    pub server_id: Option<String>,
+    /// The number of the connection there: `cid` in `/connz`.
+    pub client_id: Option<u64>,
     /// `connecting`, `connected`, `disconnected`, `draining` or `closed`.
     pub state: &'static str,
     /// The generation it presented last.
@@ -225,7 +230,8 @@ fn warnings(facts: &Facts<'_>) -> Vec<&'static str> {
         .reload
         .filter(|report| !report.source_warnings.is_empty())
         .map(|_| Warning::PinnedMount);
-    let mut warnings: Vec<_> = material.copied().chain(pinned).collect();
+    let restored = runs_on_restored(facts.active, facts.reload).then_some(Warning::Restored);
+    let mut warnings: Vec<_> = material.copied().chain(pinned).chain(restored).collect();
     warnings.sort_unstable();
     warnings.dedup();
     warnings.into_iter().map(Warning::as_str).collect()
@@ -329,6 +335,8 @@ impl ConnectionStatus {
         Self {
             name: report.component.clone(),
             server: report.server.clone(),
+            server_id: report.server_id.clone(),
+            client_id: report.client_id,
             state: report.state.as_str(),
             generation: report.generation.map(|generation| generation.number()),
             presented: report.presented,

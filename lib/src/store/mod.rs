@@ -50,6 +50,8 @@ pub(crate) enum Origin {
     Change { seen: Option<Instant> },
     /// Connections could not come up on this generation.
     Rollback { from: Generation },
+    /// At the start the source had nothing acceptable; this was kept from an earlier life.
+    Restored,
 }
 
 /// One immutable value: a generation, its material and the rustls configuration made from it.
@@ -72,15 +74,23 @@ impl Snapshot {
     pub fn rolled_back_from(&self) -> Option<Generation> {
         match self.origin {
             Origin::Rollback { from } => Some(from),
-            Origin::Change { .. } => None,
+            Origin::Change { .. } | Origin::Restored => None,
         }
     }
 
-    /// When the change that led to this generation was seen; none for a rollback.
+    /// Whether this is the last good set, kept from an earlier life of the process, because the
+    /// source had nothing acceptable at the start.
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        self.origin == Origin::Restored
+    }
+
+    /// When the change that led to this generation was seen; none for a rollback
+    /// and for what was restored.
     pub(crate) fn change_seen(&self) -> Option<Instant> {
         match self.origin {
             Origin::Change { seen } => seen,
-            Origin::Rollback { .. } => None,
+            Origin::Rollback { .. } | Origin::Restored => None,
         }
     }
 

@@ -6,7 +6,7 @@ pub(super) mod words;
 use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
-use nats_mtls::material::CertificateFacts;
+use nats_mtls::material::{CertificateFacts, Usage};
 
 use super::findings::{AnswerResult, Findings, Verdict};
 use crate::words::{of_warning, printable, validity, write_table};
@@ -34,6 +34,10 @@ fn draw_into(page: &mut String, findings: &Findings) -> fmt::Result {
     draw_chain(page, findings)?;
     if let Some(leaf) = findings.chain.first() {
         draw_leaf(page, leaf)?;
+        // A server is nobody's user.
+        if findings.usage == Usage::Client {
+            draw_users(page, leaf)?;
+        }
     }
     draw_roots(page, findings)?;
     draw_warnings(page, findings)?;
@@ -100,7 +104,10 @@ fn draw_leaf(page: &mut String, leaf: &CertificateFacts) -> fmt::Result {
     writeln!(page, "  key          {}", printable(&leaf.key_algorithm))?;
     writeln!(page, "  serial       {}", leaf.serial)?;
     writeln!(page, "  sha256       {}", leaf.fingerprint_sha256)?;
-    writeln!(page, "  spki sha256  {}", leaf.spki_sha256)?;
+    writeln!(page, "  spki sha256  {}", leaf.spki_sha256)
+}
+
+fn draw_users(page: &mut String, leaf: &CertificateFacts) -> fmt::Result {
     writeln!(
         page,
         "\nNATS user with verify_and_map: the first of these that the server knows"

@@ -27,6 +27,7 @@ use crate::crypto;
 use crate::nats::{ConnectionReport, ConnectionTotals, Observation};
 use crate::reload::ReloadReport;
 use crate::report::certificates::{Role, Source};
+use crate::report::runs_on_restored;
 use crate::store::Snapshot;
 
 /// What the layers know at one moment.
@@ -60,6 +61,8 @@ impl Metrics {
         .set(1.0);
         let generation = measured.active.map(|active| active.generation().number());
         gauge!(names::GENERATION).set(number(generation.unwrap_or_default()));
+        let restored = runs_on_restored(measured.active, measured.reload);
+        gauge!(names::RESTORED).set(if restored { 1.0 } else { 0.0 });
         self.emit_certificates(measured);
         reloads::emit(measured.reload);
         connections::emit(measured);
@@ -164,6 +167,7 @@ mod tests {
         let text = at_start(VecDeque::new());
         for line in [
             r#"nats_mtls_generation 0"#,
+            r#"nats_mtls_active_restored 0"#,
             r#"nats_mtls_reload_total{result="published",reason="none"} 0"#,
             r#"nats_mtls_reload_total{result="rejected",reason="key_mismatch"} 0"#,
             r#"nats_mtls_preflight_total{result="pending"} 0"#,
@@ -200,6 +204,8 @@ mod tests {
                 observations: VecDeque::new(),
                 now: Instant::now(),
                 wall: SystemTime::now(),
+                #[cfg(feature = "relay")]
+                relay: None,
             });
         });
         let up = r#"nats_mtls_connection_up{component="old"} NaN"#;

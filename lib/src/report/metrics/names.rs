@@ -4,6 +4,7 @@ use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub(super) const BUILD_INFO: &str = "nats_mtls_build_info";
 pub(super) const GENERATION: &str = "nats_mtls_generation";
+pub(super) const RESTORED: &str = "nats_mtls_active_restored";
 pub(super) const NOT_AFTER: &str = "nats_mtls_certificate_not_after_timestamp_seconds";
 pub(super) const NOT_BEFORE: &str = "nats_mtls_certificate_not_before_timestamp_seconds";
 pub(super) const RELOADS: &str = "nats_mtls_reload_total";
@@ -70,7 +71,7 @@ pub(crate) fn describe() {
 
 type Described = (&'static str, Unit, &'static str);
 
-const GAUGES: [Described; 12] = [
+const GAUGES: [Described; 13] = [
     (
         BUILD_INFO,
         Unit::Count,
@@ -80,6 +81,11 @@ const GAUGES: [Described; 12] = [
         GENERATION,
         Unit::Count,
         "The active generation; 0 before there is material.",
+    ),
+    (
+        RESTORED,
+        Unit::Count,
+        "1 while the last good set from before the start is active, because the files are bad.",
     ),
     (
         NOT_AFTER,
