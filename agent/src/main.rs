@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod config;
+mod exchange;
 mod http;
 mod logging;
 mod outcome;
