@@ -4,6 +4,7 @@
 //! Reads secret files, because a secret that cannot be read is wrong usage. Must not read
 //! certificates or open sockets.
 
+mod http_url;
 mod plan;
 mod publish;
 mod startup;
@@ -23,10 +24,11 @@ use crate::args::{
     CheckArgs, IdentityChangeArg, MaterialArgs, RunArgs, StartupArg, Switch, UsageArg,
 };
 
+pub(crate) use http_url::HttpUrl;
 pub(crate) use plan::PlanConfig;
 pub(crate) use publish::{Access, PublishConfig};
 pub(crate) use startup::Startup;
-pub(crate) use status::{AgentUrl, StatusConfig};
+pub(crate) use status::StatusConfig;
 pub(crate) use upstream::Upstream;
 pub(crate) use wait::WaitConfig;
 

@@ -7,7 +7,7 @@ use axum::http::{Request, StatusCode, header};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::config::AgentUrl;
+use crate::config::HttpUrl;
 use crate::exchange::{ExchangeError, exchange};
 
 /// From the name to the last byte.
@@ -31,17 +31,17 @@ pub(super) enum AskError {
 }
 
 /// The body of `/status`.
-pub(super) async fn ask(url: &AgentUrl) -> Result<Bytes, AskError> {
+pub(super) async fn ask(url: &HttpUrl) -> Result<Bytes, AskError> {
     ask_within(url, TIME).await
 }
 
-async fn ask_within(url: &AgentUrl, time: Duration) -> Result<Bytes, AskError> {
+async fn ask_within(url: &HttpUrl, time: Duration) -> Result<Bytes, AskError> {
     timeout(time, converse(url))
         .await
         .unwrap_or(Err(AskError::TooSlow(time)))
 }
 
-async fn converse(url: &AgentUrl) -> Result<Bytes, AskError> {
+async fn converse(url: &HttpUrl) -> Result<Bytes, AskError> {
     let stream = TcpStream::connect((url.host(), url.port()))
         .await
         .map_err(AskError::Connect)?;
