@@ -11,6 +11,7 @@
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
+//! | [`http_sink`] | an HTTP server that keeps what is POSTed to it |
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
 //! | [`wait`] | waiting for a condition, with a deadline instead of a sleep |
 //! | [`mod@bench`] | what the benchmarks share: samples, and the rows of the table |
@@ -25,6 +26,7 @@ pub mod connz;
 pub mod file_service;
 pub mod files;
 pub mod http;
+pub mod http_sink;
 pub mod logs;
 pub mod metrics;
 pub mod pki;

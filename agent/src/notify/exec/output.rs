@@ -1,5 +1,5 @@
 //! What of a program's output goes into the log: whole lines, a few of them, nothing that could
-//! steer a terminal. Pure.
+//! steer a terminal, and no private key in PEM. Pure.
 
 use crate::words::brief;
 
@@ -27,6 +27,8 @@ impl Default for Allowance {
 pub(super) struct Lines {
     partial: Vec<u8>,
     is_cut: bool,
+    /// Between the first and the last line of a private key.
+    is_secret: bool,
 }
 
 impl Lines {
@@ -58,14 +60,29 @@ impl Lines {
         if line.is_empty() || self.is_cut {
             return None;
         }
+        let text = String::from_utf8_lossy(&line);
+        let mut shown = brief(text.trim_end());
+        if is_key_boundary(&text, "BEGIN") {
+            self.is_secret = true;
+            shown = "… a private key is left out".to_owned();
+        } else if self.is_secret {
+            self.is_secret = !is_key_boundary(&text, "END");
+            return None;
+        }
         let cost = line.len().max(LEAST_COST);
         if cost > allowance.left {
             self.is_cut = true;
             return Some("… the rest of the output is left out".to_owned());
         }
         allowance.left -= cost;
-        Some(brief(String::from_utf8_lossy(&line).trim_end()))
+        Some(shown)
     }
+}
+
+/// Of any kind of key: `PRIVATE KEY`, `EC PRIVATE KEY`, …
+fn is_key_boundary(line: &str, word: &str) -> bool {
+    let after = line.split_once(word).map(|(_, after)| after);
+    line.contains("-----") && after.is_some_and(|after| after.contains("PRIVATE KEY-----"))
 }
 
 #[cfg(test)]
@@ -98,6 +115,15 @@ mod tests {
         let all = lines(&[&flood, &flood]);
         assert_eq!(all.len(), MOST_LOGGED / LEAST_COST + 1);
         assert!(all.last().unwrap().contains("left out"));
+    }
+
+    #[test]
+    fn a_private_key_is_left_out() {
+        let text = b"before\n-----BEGIN EC PRIVATE KEY-----\nMHc\nAAA=\n-----END EC PRIVATE KEY-----\nafter\n\
+                     + -----BEGIN PRIVATE KEY-----\nMHc";
+        let all = lines(&[text]);
+        let left_out = "… a private key is left out";
+        assert_eq!(all, ["before", left_out, "after", left_out]);
     }
 
     #[test]
