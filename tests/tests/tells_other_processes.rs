@@ -321,6 +321,45 @@ async fn a_stale_pid_file_signals_nobody_and_is_tried_again_until_it_is_right() 
 }
 
 #[tokio::test]
+async fn nobody_is_told_before_the_set_is_published() -> Result<()> {
+    let mut bench = Bench::new()?;
+    let directory = bench.path("published");
+    fs::create_dir(&directory)?;
+    let agent = bench
+        .command()?
+        .flag("--publish-dir", &directory)
+        .flag(
+            "--on-rotate-exec",
+            bench.script("cat $NATS_TLS_CERT $NATS_TLS_CA"),
+        )
+        .start()
+        .await?;
+    published(&agent, 1).await?;
+    eventually(PATIENCE, "published", || async {
+        Ok((agent.status().await?["publish"]["generation"] == 1).then_some(()))
+    })
+    .await?;
+    // Who starts after the first publish has read it.
+    ensure!(agent.status().await?["notify"]["exec"]["result"].is_null());
+
+    fs::rename(&directory, bench.path("away"))?;
+    bench.renew(&agent).await?;
+    let generation = bench.renew(&agent).await?;
+    eventually(PATIENCE, "not published", || async {
+        Ok((agent.status().await?["publish"]["result"] == "failed").then_some(()))
+    })
+    .await?;
+    ensure!(agent.status().await?["notify"]["exec"]["result"].is_null());
+    ensure!(bench.runs().is_empty());
+
+    fs::rename(bench.path("away"), &directory)?;
+    told(&agent, "exec", generation).await?;
+    let line = format!("{generation} {}\n", bench.identity.fingerprint());
+    ensure!(bench.runs() == line, "{}", bench.runs());
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_first_set_is_told_only_if_asked_for() -> Result<()> {
     let bench = Bench::new()?;
     let agent = bench
