@@ -5,8 +5,11 @@
 mod args;
 mod check;
 mod config;
+mod confirm;
+mod exchange;
 mod http;
 mod logging;
+mod notify;
 mod outcome;
 mod plan;
 mod publish;

@@ -13,8 +13,10 @@ use tracing::{error, info, warn};
 
 use crate::args::RunArgs;
 use crate::config::{RunConfig, Upstream};
+use crate::confirm::Confirmer;
 use crate::http::{BindError, Exporter, Facts, Server};
 use crate::logging;
+use crate::notify::Notifier;
 use crate::outcome::{Outcome, block_on};
 use crate::publish::{self, Kept};
 use crate::signals::{EndSignals, hangups};
@@ -85,16 +87,27 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
     }
     // Probes are answered from here on, long before there may be material.
     let status = builder.status_handle();
+    let (notifier, hooks) = Notifier::start(config.notify, config.paths);
+    let (confirmer, confirmed) = Confirmer::new(config.confirm, status.clone(), hooks.clone());
+    if let Some(confirmer) = confirmer {
+        tokio::spawn(confirmer.run(notifier.feed()));
+    }
     // Neither waits for NATS: other processes need the set whether or not a server is there.
-    let publish = config
-        .publish
-        .map(|publish| publish::start(publish, status.clone()));
+    let publish = match config.publish {
+        Some(publish) => Some(publish::start(publish, status.clone(), notifier)),
+        None => {
+            tokio::spawn(notifier.follow(status.clone()));
+            None
+        }
+    };
     if let Some(address) = config.http {
         let server = Server::bind(address).await?;
         info!(address = %server.address()?, "serving /livez /readyz /startupz /status /metrics");
         let facts = Facts {
             status: status.clone(),
             publish,
+            hooks,
+            confirmed,
         };
         tokio::spawn(server.serve(facts, Exporter::install()?));
     }

@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 
 use super::{
-    AuthenticationArgs, ConnectionArgs, IdentityChangeArg, LogArgs, MaterialArgs, PublishArgs,
-    StartupArgs,
+    AuthenticationArgs, ConfirmArgs, ConnectionArgs, IdentityChangeArg, LogArgs, MaterialArgs,
+    NotifyArgs, PublishArgs, StartupArgs,
 };
 
 pub(super) const AFTER_RUN: &str = "\
@@ -39,6 +39,10 @@ pub(crate) struct RunArgs {
     pub(crate) rotation: RotationArgs,
     #[command(flatten)]
     pub(crate) publish: PublishArgs,
+    #[command(flatten)]
+    pub(crate) notify: NotifyArgs,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
     #[command(flatten)]
     pub(crate) startup: StartupArgs,
     #[command(flatten)]

@@ -4,6 +4,10 @@
 //! Reads secret files, because a secret that cannot be read is wrong usage. Must not read
 //! certificates or open sockets.
 
+mod confirm;
+mod hook_url;
+mod http_url;
+mod notify;
 mod plan;
 mod publish;
 mod startup;
@@ -23,10 +27,16 @@ use crate::args::{
     CheckArgs, IdentityChangeArg, MaterialArgs, RunArgs, StartupArg, Switch, UsageArg,
 };
 
+use crate::notify::Paths;
+
+pub(crate) use confirm::{Address, ConfirmConfig, Subject};
+pub(crate) use hook_url::HookUrl;
+pub(crate) use http_url::HttpUrl;
+pub(crate) use notify::{ExecConfig, NotifyConfig, PostConfig, SignalConfig, Target};
 pub(crate) use plan::PlanConfig;
 pub(crate) use publish::{Access, PublishConfig};
 pub(crate) use startup::Startup;
-pub(crate) use status::{AgentUrl, StatusConfig};
+pub(crate) use status::StatusConfig;
 pub(crate) use upstream::Upstream;
 pub(crate) use wait::WaitConfig;
 
@@ -43,6 +53,12 @@ pub(crate) struct RunConfig {
     pub(crate) preflight: bool,
     /// None: nothing is published for other processes.
     pub(crate) publish: Option<PublishConfig>,
+    /// None: nobody is told.
+    pub(crate) notify: Option<NotifyConfig>,
+    /// None: nothing is confirmed.
+    pub(crate) confirm: Option<ConfirmConfig>,
+    /// What others read.
+    pub(crate) paths: Paths,
     pub(crate) startup: Startup,
     /// None: no HTTP.
     pub(crate) http: Option<SocketAddr>,
@@ -88,6 +104,7 @@ impl RunConfig {
         let rotation = &args.rotation;
         let upstream = Upstream::new(&args.connection, &args.authentication)?;
         refuse_server_usage(&args.material, upstream.as_ref())?;
+        let publish = PublishConfig::new(&args.publish, &args.material)?;
         let ping_interval =
             values::positive_duration("--ping-interval", &args.process.ping_interval)?;
         let identity = match rotation.identity_change {
@@ -99,12 +116,17 @@ impl RunConfig {
             files: files(&args.material)?,
             policy: policy(&args.material)?.identity_change(identity),
             startup: Startup::new(&args.startup, StartupArg::Forever, upstream.as_ref())?,
-            upstream: upstream.map(|upstream| upstream.ping_interval(ping_interval)),
             poll_interval: values::positive_duration("--poll-interval", &rotation.poll_interval)?,
             settle: values::duration("--settle", &rotation.settle)?,
             spread: values::duration("--spread", &rotation.spread)?,
             preflight: rotation.preflight == Switch::On,
-            publish: PublishConfig::new(&args.publish, &args.material)?,
+            notify: NotifyConfig::new(&args.notify)?,
+            confirm: ConfirmConfig::new(&args.confirm, args.material.usage, upstream.is_some())?,
+            paths: publish
+                .as_ref()
+                .map_or_else(|| paths(&args.material), PublishConfig::paths),
+            publish,
+            upstream: upstream.map(|upstream| upstream.ping_interval(ping_interval)),
             http: values::http_address(&args.process.http)?,
             drain_timeout: values::duration("--drain-timeout", &args.process.drain_timeout)?,
         })
@@ -178,6 +200,19 @@ fn files(args: &MaterialArgs) -> Result<Files, ConfigError> {
         files = files.issuer(issuer);
     }
     Ok(files)
+}
+
+/// Absolute, because others have another working directory.
+fn paths(args: &MaterialArgs) -> Paths {
+    let absolute = |path: Option<&PathBuf>| {
+        let path = path.cloned().unwrap_or_default();
+        std::path::absolute(&path).unwrap_or(path)
+    };
+    Paths {
+        certificate: absolute(args.cert.as_ref()),
+        key: absolute(args.key.as_ref().or(args.cert.as_ref())),
+        roots: absolute(args.ca.as_ref()),
+    }
 }
 
 fn policy(args: &MaterialArgs) -> Result<Policy, ConfigError> {

@@ -7,6 +7,7 @@ use nix::unistd::Group;
 
 use super::ConfigError;
 use crate::args::{MaterialArgs, PublishArgs};
+use crate::notify::Paths;
 
 /// Where the set goes, and who may read its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,19 @@ impl PublishConfig {
             with_crl: material.crl.is_some(),
             issuer: material.issuer.clone(),
         }))
+    }
+
+    /// What others read.
+    pub(super) fn paths(&self) -> Paths {
+        let path = |name| {
+            let path = self.directory.join(name);
+            std::path::absolute(&path).unwrap_or(path)
+        };
+        Paths {
+            certificate: path("tls.crt"),
+            key: path("tls.key"),
+            roots: path("ca.crt"),
+        }
     }
 
     /// A set that was published, to start from.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::publish::{PublishReport, PublishStatus};
+use crate::{confirm, notify};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -14,6 +15,8 @@ pub(crate) struct Facts {
     pub(crate) status: StatusHandle,
     /// None: nothing is published for other processes.
     pub(crate) publish: Option<watch::Receiver<PublishReport>>,
+    pub(crate) hooks: notify::Board,
+    pub(crate) confirmed: confirm::Board,
 }
 
 impl Facts {
@@ -23,6 +26,8 @@ impl Facts {
         write(&Document {
             status: self.status.status(),
             publish: publish.as_ref().map(PublishReport::status),
+            notify: self.hooks.status(),
+            confirm: self.confirmed.status(),
         })
     }
 
@@ -31,6 +36,8 @@ impl Facts {
         if let Some(publish) = &self.publish {
             publish.borrow().emit_metrics();
         }
+        self.hooks.emit_metrics();
+        self.confirmed.emit_metrics();
     }
 }
 
@@ -40,4 +47,6 @@ pub(super) struct Document<'a> {
     #[serde(flatten)]
     status: Status,
     publish: Option<PublishStatus<'a>>,
+    notify: Option<notify::NotifyStatus>,
+    confirm: Option<confirm::ConfirmStatus>,
 }

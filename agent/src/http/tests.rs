@@ -6,6 +6,8 @@ use nats_mtls::{CertificateManager, StatusHandle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
+use crate::confirm::Confirmer;
+use crate::notify::{Notifier, Paths};
 
 /// Serves a manager that was not built: nothing is known yet.
 async fn server(limits: Limits) -> (SocketAddr, StatusHandle) {
@@ -13,9 +15,13 @@ async fn server(limits: Limits) -> (SocketAddr, StatusHandle) {
     let mut server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     server.limits = limits;
     let address = server.address().unwrap();
+    let (_notifier, hooks) = Notifier::start(None, Paths::default());
+    let (_confirmer, confirmed) = Confirmer::new(None, status.clone(), hooks.clone());
     let facts = Facts {
         status: status.clone(),
         publish: None,
+        hooks,
+        confirmed,
     };
     tokio::spawn(server.serve(facts, Exporter::detached()));
     (address, status)

@@ -25,10 +25,16 @@ pub(crate) use kept::Kept;
 pub(crate) use report::{PublishReport, PublishStatus};
 
 use crate::config::PublishConfig;
+use crate::notify::Notifier;
 
-/// Starts to publish. The report says at any time what readers see.
-pub(crate) fn start(config: PublishConfig, status: StatusHandle) -> watch::Receiver<PublishReport> {
+/// Starts to publish, and hands `notifier` each set that readers see. The report says at any time
+/// what that is.
+pub(crate) fn start(
+    config: PublishConfig,
+    status: StatusHandle,
+    notifier: Notifier,
+) -> watch::Receiver<PublishReport> {
     let (report, reader) = watch::channel(PublishReport::new(&config.directory));
-    tokio::spawn(task::Task::new(config, status, report).run());
+    tokio::spawn(task::Task::new(config, status, report, notifier).run());
     reader
 }

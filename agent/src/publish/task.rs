@@ -19,6 +19,7 @@ use super::report::PublishReport;
 use super::schedule::{Schedule, Work};
 use super::writer::{Published, Writer};
 use crate::config::PublishConfig;
+use crate::notify::Notifier;
 
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// Longer than any disk that works; the attempt goes on, but somebody should know.
@@ -32,6 +33,7 @@ pub(super) struct Task {
     schedule: Schedule,
     writer: Slot,
     report: watch::Sender<PublishReport>,
+    notifier: Notifier,
 }
 
 impl Task {
@@ -39,6 +41,7 @@ impl Task {
         config: PublishConfig,
         status: StatusHandle,
         report: watch::Sender<PublishReport>,
+        notifier: Notifier,
     ) -> Self {
         Self {
             config,
@@ -46,6 +49,7 @@ impl Task {
             schedule: Schedule::default(),
             writer: None,
             report,
+            notifier,
         }
     }
 
@@ -86,12 +90,19 @@ impl Task {
         let result = match Contents::of(snapshot.material(), self.config.access) {
             None => Err(PublishError::NoKey),
             Some(contents) => {
-                self.work(move |writer| writer.publish(&contents, &SetName::at(SystemTime::now())))
-                    .await
+                self.work(move |writer| {
+                    let published = writer.publish(&contents, &SetName::at(SystemTime::now()))?;
+                    Ok((published, writer.has_former()))
+                })
+                .await
             }
         };
         match result {
-            Ok(published) => self.succeed(snapshot.generation(), published),
+            Ok((published, had_former)) => {
+                self.succeed(snapshot.generation(), published);
+                let replaced = published == Published::New && had_former;
+                self.notifier.handle_published(snapshot, Some(replaced));
+            }
             Err(error) => self.fail(&error),
         }
     }

@@ -46,6 +46,11 @@ impl<S: Storage> Writer<S> {
         &self.storage
     }
 
+    /// Whether the newest set took the place of another.
+    pub(super) fn has_former(&self) -> bool {
+        self.former.is_some()
+    }
+
     /// Makes `contents` what readers see. If that fails they see what they saw before, and what was
     /// written so far is taken away again.
     pub(super) fn publish(

@@ -1,6 +1,6 @@
 //! The configuration of a server, and the text that nats-server reads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{CERTIFICATE, CLIENT_ROOTS, KEY, Ports};
 use crate::pki::{Authority, Identity, LeafSpec};
@@ -33,6 +33,7 @@ pub enum HandshakeFirst {
 #[must_use]
 pub struct ServerSettings {
     identity: Identity,
+    identity_directory: Option<PathBuf>,
     client_roots: String,
     verify: Verify,
     minimum_version: TlsVersion,
@@ -59,6 +60,7 @@ impl ServerSettings {
     pub fn new(authority: &Authority) -> Self {
         Self {
             identity: authority.issue(&LeafSpec::server()),
+            identity_directory: None,
             client_roots: authority.root_pem(),
             verify: Verify::Required,
             minimum_version: TlsVersion::Tls12,
@@ -75,6 +77,12 @@ impl ServerSettings {
     /// Presents this certificate instead.
     pub fn with_identity(mut self, identity: &Identity) -> Self {
         self.identity = identity.clone();
+        self
+    }
+
+    /// Reads its certificate and key from `tls.crt` and `tls.key` there instead.
+    pub fn identity_in(mut self, directory: &Path) -> Self {
+        self.identity_directory = Some(directory.to_owned());
         self
     }
 
@@ -198,9 +206,13 @@ impl ServerSettings {
     }
 
     fn tls_lines(&self, directory: &Path) -> Vec<String> {
+        let (certificate, key) = match &self.identity_directory {
+            Some(other) => (other.join("tls.crt"), other.join("tls.key")),
+            None => (directory.join(CERTIFICATE), directory.join(KEY)),
+        };
         let mut lines = vec![
-            format!("cert_file: {:?}", directory.join(CERTIFICATE)),
-            format!("key_file: {:?}", directory.join(KEY)),
+            format!("cert_file: {certificate:?}"),
+            format!("key_file: {key:?}"),
             format!("ca_file: {:?}", directory.join(CLIENT_ROOTS)),
             format!("min_version: \"{}\"", self.minimum_version.as_str()),
         ];

@@ -11,7 +11,7 @@ use crate::config::StatusConfig;
 
 const PATIENCE: Duration = Duration::from_millis(500);
 
-fn url(port: u16) -> AgentUrl {
+fn url(port: u16) -> HttpUrl {
     let args = StatusArgs {
         url: format!("http://127.0.0.1:{port}"),
         json: false,
@@ -20,7 +20,7 @@ fn url(port: u16) -> AgentUrl {
 }
 
 /// Says `head`, then `chunk` again and again, to whoever asks.
-async fn answer(head: &'static str, chunk: Vec<u8>, times: usize) -> AgentUrl {
+async fn answer(head: &'static str, chunk: Vec<u8>, times: usize) -> HttpUrl {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

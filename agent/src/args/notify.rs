@@ -1,0 +1,100 @@
+//! The flags that say whom to tell about a rotation, and how to confirm that it took.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Notify after validation")]
+pub(crate) struct NotifyArgs {
+    /// Send this signal to one process: HUP, USR1, USR2, WINCH, INT, QUIT or TERM
+    #[arg(
+        long,
+        env = "NATS_MTLS_ON_ROTATE_SIGNAL",
+        hide_env_values = true,
+        value_name = "SIGNAL"
+    )]
+    pub(crate) on_rotate_signal: Option<String>,
+    /// The process is the one whose id this file holds; it must have started before the file was
+    /// written, and run as the same user as the agent
+    #[arg(
+        long,
+        env = "NATS_MTLS_PID_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// The process is the only one of this user that runs this program, for example nats-server
+    #[arg(
+        long,
+        env = "NATS_MTLS_PROCESS_NAME",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
+    pub(crate) process_name: Option<String>,
+    /// Run this program, without a shell: words are split as in sh, with quotes and backslashes,
+    /// and nothing is expanded. Its environment says what is new, see below
+    #[arg(
+        long,
+        env = "NATS_MTLS_ON_ROTATE_EXEC",
+        hide_env_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) on_rotate_exec: Option<String>,
+    /// POST a small JSON document to this URL: http on loopback, https with --cert and --ca
+    #[arg(
+        long,
+        env = "NATS_MTLS_ON_ROTATE_HTTP",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) on_rotate_http: Option<String>,
+    /// How long a program or a POST may take; then it is ended and counts as failed
+    #[arg(
+        long,
+        env = "NATS_MTLS_ON_ROTATE_TIMEOUT",
+        hide_env_values = true,
+        value_name = "DURATION",
+        default_value = "30s"
+    )]
+    pub(crate) on_rotate_timeout: String,
+    /// Tell about the first set after the start, too
+    #[arg(
+        long,
+        env = "NATS_MTLS_ON_ROTATE_FIRST",
+        hide_env_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) on_rotate_first: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Confirm that it took")]
+pub(crate) struct ConfirmArgs {
+    /// Ask nats-server's monitoring which certificate the agent's own connection presents
+    #[arg(
+        long,
+        env = "NATS_MTLS_CONFIRM_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) confirm_url: Option<String>,
+    /// Make a TLS handshake with this nats-server, whose own certificate this is, and compare
+    #[arg(
+        long,
+        env = "NATS_MTLS_CONFIRM_SERVER",
+        hide_env_values = true,
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) confirm_server: Option<String>,
+    /// How long it may take until the new certificate is seen; asked again and again until then
+    #[arg(
+        long,
+        env = "NATS_MTLS_CONFIRM_WITHIN",
+        hide_env_values = true,
+        value_name = "DURATION",
+        default_value = "30s"
+    )]
+    pub(crate) confirm_within: String,
+}

@@ -1,0 +1,190 @@
+//! Finds out whether a rotation took, where the certificate is used: nats-server's monitoring shows
+//! it for a connection, a handshake for a server's own.
+//!
+//! Must not tell anybody, repeat a signal or change what is published: a verdict is for people.
+
+mod handshake;
+mod monitoring;
+mod report;
+mod verdict;
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use nats_mtls::{Backoff, StatusHandle};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
+
+pub(crate) use report::{Board, ConfirmStatus};
+
+use monitoring::Known;
+use report::Target;
+use verdict::{Answer, Confirmation, Pace, Verdict};
+
+use crate::config::{ConfirmConfig, Subject};
+use crate::notify::{self, Feed, News, Tell};
+
+/// One look: connect, ask, answer.
+const LOOK: Duration = Duration::from_secs(5);
+/// A reload takes milliseconds, a restart seconds.
+const SOON: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+/// Each look is a line in the server's log.
+const LATE: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
+
+type Looking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type Told = Pin<Box<dyn Future<Output = u64> + Send>>;
+
+/// Asks about each generation once it was told.
+pub(crate) struct Confirmer {
+    subject: Arc<Subject>,
+    confirmation: Confirmation,
+    status: StatusHandle,
+    hooks: notify::Board,
+    board: Board,
+}
+
+impl Confirmer {
+    /// None, and a board that stays empty, if nothing is to be confirmed.
+    pub(crate) fn new(
+        config: Option<ConfirmConfig>,
+        status: StatusHandle,
+        hooks: notify::Board,
+    ) -> (Option<Self>, Board) {
+        let target = config.as_ref().map(|config| match config.subject {
+            Subject::Connection { .. } => Target::Connection,
+            Subject::Server { .. } | Subject::ServerOf { .. } => Target::Server,
+        });
+        let board = Board::new(target);
+        let confirmer = config.map(|config| Self {
+            subject: Arc::new(config.subject),
+            confirmation: Confirmation::new(Pace {
+                within: config.within,
+                soon: SOON,
+                late: LATE,
+            }),
+            status,
+            hooks,
+            board: board.clone(),
+        });
+        (confirmer, board)
+    }
+
+    /// Ends when nobody can publish any more.
+    pub(crate) async fn run(mut self, mut feed: Feed) {
+        let mut newest: Option<Arc<News>> = None;
+        let mut told: Option<Told> = None;
+        let mut looking: Option<Looking> = None;
+        loop {
+            if let Some(news) = newest.clone()
+                && self.confirmation.poll_ask(Instant::now()) == Some(news.generation())
+            {
+                looking = Some(Box::pin(look(
+                    Arc::clone(&self.subject),
+                    news,
+                    self.status.clone(),
+                )));
+            }
+            let due = self.confirmation.poll_timeout();
+            tokio::select! {
+                changed = feed.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    newest.clone_from(&feed.borrow_and_update());
+                    told = newest.as_ref().map(|news| self.told(news));
+                }
+                generation = next(&mut told) => {
+                    told = None;
+                    self.board.handle_open(generation);
+                    self.confirmation.handle_told(generation, Instant::now());
+                }
+                answer = next(&mut looking) => {
+                    looking = None;
+                    if let Some(verdict) = self.confirmation.handle_answer(answer, Instant::now()) {
+                        self.say(&verdict);
+                        self.board.handle_verdict(verdict, SystemTime::now());
+                    }
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+        }
+    }
+
+    /// Resolves when everybody was told, or should have been.
+    fn told(&self, news: &News) -> Told {
+        let (generation, tell) = (news.generation(), news.tell);
+        let hooks = self.hooks.clone();
+        Box::pin(async move {
+            if tell == Tell::Now {
+                hooks.tried(generation).await;
+            }
+            generation
+        })
+    }
+
+    fn say(&self, verdict: &Verdict) {
+        let result = verdict.as_str();
+        match verdict {
+            Verdict::Confirmed => info!(result, "the new certificate is in use"),
+            Verdict::NotConfirmed(why) => {
+                warn!(
+                    result,
+                    why, "the new certificate is not seen where it should be used"
+                );
+            }
+            Verdict::Unsupported(why) => {
+                warn!(
+                    result,
+                    why, "nobody can say whether the new certificate is in use"
+                );
+            }
+        }
+    }
+}
+
+async fn next<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+async fn look(subject: Arc<Subject>, news: Arc<News>, status: StatusHandle) -> Answer {
+    let looked = async {
+        match &*subject {
+            Subject::Connection { monitoring } => match known(&status) {
+                Ok(known) => monitoring::connection(monitoring, &known, &news.fingerprint()).await,
+                Err(answer) => answer,
+            },
+            Subject::Server { address } => handshake::server(address, &news.snapshot).await,
+            Subject::ServerOf { monitoring } => match monitoring::address(monitoring).await {
+                Ok(address) => handshake::server(&address, &news.snapshot).await,
+                Err(why) => Answer::NotSeen(why),
+            },
+        }
+    };
+    timeout(LOOK, looked)
+        .await
+        .unwrap_or_else(|_| Answer::NotSeen(format!("no answer within {LOOK:?}")))
+}
+
+/// The agent's own connection.
+fn known(status: &StatusHandle) -> Result<Known, Answer> {
+    let status = status.status();
+    let connection = status
+        .connections
+        .first()
+        .filter(|connection| connection.state == "connected")
+        .ok_or_else(|| Answer::NotSeen("the agent's connection to NATS is down".to_owned()))?;
+    match (&connection.server_id, connection.client_id) {
+        (Some(server_id), Some(client_id)) => Ok(Known {
+            server_id: server_id.clone(),
+            client_id,
+        }),
+        _ => Err(Answer::Unsupported(
+            "nats-server does not say which number the connection has".to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,126 @@
+//! Tells other processes that there is a new set, once it is validated and, with `--publish-dir`,
+//! published: by a signal, a program, or a POST.
+//!
+//! Each hook has a task of its own, so that one that hangs holds up nobody, neither another hook
+//! nor a rotation. Must not decide whether a set is good, and must not touch keys.
+
+mod driver;
+mod errand;
+mod exec;
+mod news;
+mod post;
+mod report;
+mod signal;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::sync::Arc;
+
+use nats_mtls::{Generation, Snapshot, StatusHandle};
+use tokio::sync::watch;
+use tracing::info;
+
+pub(crate) use news::{News, Paths, Tell};
+pub(crate) use report::{Board, NotifyStatus};
+
+use driver::Hook;
+use exec::ExecHook;
+use news::{Published, Rule};
+use post::PostHook;
+use signal::SignalHook;
+
+use crate::config::NotifyConfig;
+
+/// What there is to tell, newest only; none before there is anything.
+pub(crate) type Feed = watch::Receiver<Option<Arc<News>>>;
+
+/// Takes in what was published and hands it to the hooks.
+pub(crate) struct Notifier {
+    feed: watch::Sender<Option<Arc<News>>>,
+    rule: Rule,
+    paths: Paths,
+    has_hooks: bool,
+}
+
+impl Notifier {
+    /// Starts the hooks. Without any it still says what there is to confirm.
+    pub(crate) fn start(config: Option<NotifyConfig>, paths: Paths) -> (Self, Board) {
+        let rule = Rule::new(config.as_ref().is_some_and(|config| config.first));
+        let hooks = config.map(hooks).unwrap_or_default();
+        let board = Board::new(hooks.iter().map(|hook| (hook.kind(), hook.target())));
+        let feed = watch::Sender::new(None);
+        for hook in &hooks {
+            info!(
+                hook = hook.kind().as_str(),
+                target = hook.target(),
+                "will be told about a rotation"
+            );
+        }
+        let notifier = Self {
+            has_hooks: !hooks.is_empty(),
+            rule,
+            paths,
+            feed,
+        };
+        for hook in hooks {
+            tokio::spawn(driver::drive(hook, notifier.feed(), board.clone()));
+        }
+        (notifier, board)
+    }
+
+    pub(crate) fn feed(&self) -> Feed {
+        self.feed.subscribe()
+    }
+
+    /// Others may use this set now. `replaced`: whether it took the place of another in the
+    /// directory that they read; none without such a directory.
+    pub(crate) fn handle_published(&mut self, snapshot: Arc<Snapshot>, replaced: Option<bool>) {
+        let tell = self.rule.judge(Published {
+            is_rollback: snapshot.rolled_back_from().is_some(),
+            replaced,
+        });
+        if let Tell::Nobody(why) = tell
+            && self.has_hooks
+        {
+            info!(generation = %snapshot.generation(), why, "nobody is told");
+        }
+        self.feed.send_replace(Some(Arc::new(News {
+            snapshot,
+            paths: self.paths.clone(),
+            tell,
+        })));
+    }
+
+    /// Where others read the source files themselves: what is active is what they can use.
+    pub(crate) async fn follow(mut self, status: StatusHandle) {
+        let mut generations = status.subscribe();
+        while generations
+            .wait_for(|generation| *generation > self.newest())
+            .await
+            .is_ok()
+        {
+            if let Some(snapshot) = status.snapshot() {
+                self.handle_published(snapshot, None);
+            }
+        }
+    }
+
+    fn newest(&self) -> Generation {
+        let news = self.feed.borrow();
+        news.as_ref()
+            .map_or(Generation::NONE, |news| news.snapshot.generation())
+    }
+}
+
+fn hooks(config: NotifyConfig) -> Vec<Hook> {
+    [
+        config
+            .signal
+            .map(|config| Hook::Signal(SignalHook::new(config))),
+        config.exec.map(|config| Hook::Exec(ExecHook::new(config))),
+        config.http.map(|config| Hook::Post(PostHook::new(config))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,156 @@
+//! A signal to the one process that was meant, and to no other.
+//!
+//! A process id is a number that the kernel gives away again. So a pidfd is opened first, which
+//! stays with one process for ever; then it is looked at what that process is; then the signal goes
+//! through the pidfd. If the id changed hands in between, the pidfd leads to a process that has
+//! ended, and the signal to nobody.
+
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(target_os = "linux")]
+mod send;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::config::{SignalConfig, Target};
+
+/// Why no process was signalled.
+#[derive(Debug, thiserror::Error)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "nothing is looked at elsewhere")
+)]
+pub(super) enum SignalError {
+    #[error("cannot read the pid file {}: {cause}. Does the process write it, and may the agent read it?", path.display())]
+    PidFile { path: PathBuf, cause: io::Error },
+    #[error("{} holds no process id, but {found:?}", path.display())]
+    NoPid { path: PathBuf, found: String },
+    #[error(
+        "{source_of} names process {pid}, and there is none: the pid file is stale, or of another PID namespace (Kubernetes: shareProcessNamespace)"
+    )]
+    Stale { source_of: String, pid: i32 },
+    #[error(
+        "{source_of} names process {pid} ({executable}), which started after the file was written: the pid file is stale and the id is somebody else's now"
+    )]
+    Recycled {
+        source_of: String,
+        pid: i32,
+        executable: String,
+    },
+    #[error(
+        "{source_of} names process {pid}, which runs {executable} and not {expected} as before: the pid file is stale. Restart the agent if the program has a new name"
+    )]
+    OtherProgram {
+        source_of: String,
+        pid: i32,
+        executable: String,
+        expected: String,
+    },
+    #[error(
+        "process {pid} ({executable}) belongs to user {user}, and the agent is user {own}: run both as the same user"
+    )]
+    OtherUser {
+        pid: i32,
+        executable: String,
+        user: u32,
+        own: u32,
+    },
+    #[error(
+        "{source_of} names process {pid}, the agent itself: the pid file is of another PID namespace (Kubernetes: shareProcessNamespace)"
+    )]
+    Ourselves { source_of: String, pid: i32 },
+    #[error("process {pid} ({executable}) has ended")]
+    Ended { pid: i32, executable: String },
+    #[error(
+        "no process runs {name}. Is it up, and in the agent's PID namespace (Kubernetes: shareProcessNamespace)?"
+    )]
+    NotFound { name: String },
+    #[error("{count} processes run {name}: {pids}. Name the one that is meant with --pid-file")]
+    Several {
+        name: String,
+        count: usize,
+        pids: String,
+    },
+    #[error("process {pid}: {cause}")]
+    System { pid: i32, cause: io::Error },
+    #[error("cannot list processes: {0}")]
+    Proc(io::Error),
+    #[error("signals need Linux: only there a process id can be held on to")]
+    #[cfg_attr(
+        target_os = "linux",
+        expect(dead_code, reason = "for the other systems")
+    )]
+    NotLinux,
+    #[error("the task that sends it ended")]
+    Task,
+}
+
+/// Sends one signal to one process.
+#[derive(Debug, Clone)]
+pub(super) struct SignalHook {
+    config: SignalConfig,
+    /// What the process ran when it was seen first. A pid file says nothing about that.
+    #[cfg(target_os = "linux")]
+    program: std::sync::Arc<std::sync::OnceLock<String>>,
+}
+
+impl SignalHook {
+    pub(super) fn new(config: SignalConfig) -> Self {
+        Self {
+            config,
+            #[cfg(target_os = "linux")]
+            program: std::sync::Arc::default(),
+        }
+    }
+
+    /// For the status and the log.
+    pub(super) fn target(&self) -> String {
+        let name = self.config.name;
+        match &self.config.target {
+            Target::PidFile(path) => format!("SIG{name} to the process of {}", path.display()),
+            Target::Name(program) => format!("SIG{name} to the process {program}"),
+        }
+    }
+
+    /// Looks at the process without a signal, so that a later one can be told from it. What goes
+    /// wrong now is said when there is something to tell.
+    #[cfg(target_os = "linux")]
+    pub(super) async fn look(&self) {
+        let hook = self.clone();
+        let looked =
+            tokio::task::spawn_blocking(move || send::find(&hook.config.target, &hook.program));
+        if let Ok(Err(error)) = looked.await {
+            tracing::debug!(%error, "the process to be signalled is not there yet");
+        }
+    }
+
+    /// Says whom it was sent to.
+    #[cfg(target_os = "linux")]
+    pub(super) async fn run(&self) -> Result<String, SignalError> {
+        let hook = self.clone();
+        let name = hook.config.name;
+        let sent = tokio::task::spawn_blocking(move || {
+            let (pidfd, process) = send::find(&hook.config.target, &hook.program)?;
+            send::signal(&pidfd, &process, hook.config.signal)?;
+            Ok(process)
+        });
+        let process = sent.await.map_err(|_| SignalError::Task)??;
+        let pid = process.pid.as_raw_nonzero();
+        Ok(format!(
+            "SIG{name} to process {pid} ({})",
+            process.executable
+        ))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) async fn look(&self) {}
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) async fn run(&self) -> Result<String, SignalError> {
+        Err(SignalError::NotLinux)
+    }
+}
