@@ -10,6 +10,7 @@ mod logging;
 mod outcome;
 mod plan;
 mod run;
+mod service_manager;
 mod signals;
 mod start;
 mod status;
