@@ -36,11 +36,13 @@ fn colours_wanted() -> bool {
 
 /// A bare level means our own words at that level, and warnings of everybody else: async-nats logs
 /// each attempt, and notify each event, which feeds itself if the log lies beside the certificates.
+/// notify also warns of each directory that has gone before it was told, which is every rotation on
+/// Kubernetes; what is left unwatched is polled.
 fn filter(text: &str) -> Result<Targets, ConfigError> {
     let is_talkative = matches!(text.to_lowercase().as_str(), "info" | "debug" | "trace");
     let text = if is_talkative {
         // A prefix: library and agent.
-        format!("warn,nats_mtls={text}")
+        format!("warn,notify=error,nats_mtls={text}")
     } else {
         text.to_owned()
     };
@@ -72,7 +74,7 @@ mod tests {
         let filter = filter("debug").unwrap();
         assert!(filter.would_enable("nats_mtls::reload", &Level::DEBUG));
         assert!(filter.would_enable("nats_mtls_agent::run", &Level::DEBUG));
-        assert!(!filter.would_enable("notify::inotify", &Level::INFO));
+        assert!(!filter.would_enable("notify::inotify", &Level::WARN));
         assert!(!filter.would_enable("async_nats::connector", &Level::INFO));
         assert!(filter.would_enable("async_nats::connector", &Level::WARN));
     }

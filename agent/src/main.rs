@@ -14,6 +14,7 @@ mod outcome;
 mod plan;
 mod publish;
 mod run;
+mod service_manager;
 mod signals;
 mod start;
 mod status;

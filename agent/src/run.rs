@@ -18,7 +18,11 @@ use crate::http::{BindError, Exporter, Facts, Server};
 use crate::logging;
 use crate::notify::Notifier;
 use crate::outcome::{Outcome, block_on};
+<<<<<<< HEAD
 use crate::publish::{self, Kept};
+=======
+use crate::service_manager::ServiceManager;
+>>>>>>> de7eddb5b6c6f35a08d92962c5df6d9054dbc907
 use crate::signals::{EndSignals, hangups};
 use crate::start::{self, StartError};
 
@@ -111,14 +115,17 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
         };
         tokio::spawn(server.serve(facts, Exporter::install()?));
     }
-    tokio::spawn(reload_on(hangups, status.clone()));
+    let manager = ServiceManager::of_process();
+    tokio::spawn(manager.clone().follow(status.clone()));
+    tokio::spawn(reload_on(hangups, status.clone(), manager.clone()));
     start::announce(&config.startup);
     announce_preflight(config.upstream.as_ref(), config.preflight);
 
-    // Kept until the end: dropping the manager would end its tasks.
-    let (_manager, connection) = tokio::select! {
+    // Kept until the end: dropping it would end its tasks.
+    let (_certificates, connection) = tokio::select! {
         started = start::start(builder, config.upstream.as_ref(), &config.startup) => started?,
         name = end.next() => {
+            manager.stopping();
             info!("{name} before the start was complete: nothing to drain");
             return Ok(());
         }
@@ -133,6 +140,7 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
         name = end.next() => name,
     };
     info!(limit = ?config.drain_timeout, "{name}: a second signal ends at once");
+    manager.stopping();
     status.set_draining();
     if let Some(connection) = connection {
         tokio::select! {
@@ -183,13 +191,20 @@ async fn closed(connection: Option<&Connection>) {
     }
 }
 
-async fn reload_on(mut hangups: Signal, status: StatusHandle) -> Infallible {
+async fn reload_on(
+    mut hangups: Signal,
+    status: StatusHandle,
+    manager: ServiceManager,
+) -> Infallible {
     loop {
         if hangups.recv().await.is_none() {
             return std::future::pending().await;
         }
         info!("SIGHUP: reload");
-        match status.reload().await {
+        manager.reloading();
+        let outcome = status.reload().await;
+        manager.reloaded();
+        match outcome {
             Ok(ReloadOutcome::Published(generation)) => {
                 info!(%generation, "reload: published");
             }

@@ -83,7 +83,8 @@ fn line(code: StatusCode, text: &str) -> Response {
     (code, [(CACHE_CONTROL, "no-store")], text).into_response()
 }
 
-fn liveness_words(liveness: Liveness) -> &'static str {
+/// Why the process should be restarted, for people.
+pub(crate) fn liveness_words(liveness: Liveness) -> &'static str {
     match liveness {
         Liveness::ReloadEnded => "the task that reads the files ended; only a restart helps",
         Liveness::ReloadStalled => {
@@ -107,7 +108,8 @@ fn why_ready(status: &Status) -> String {
     format!("ready: on the last good set from before the start, because of the files: {why}")
 }
 
-fn why_not_ready(reason: NotReady, status: &Status) -> String {
+/// Why it is not ready, for people; may quote a server or a file name.
+pub(crate) fn why_not_ready(reason: NotReady, status: &Status) -> String {
     let last_error = || {
         let errors = status.connections.iter().filter_map(|connection| {
             let error = connection.last_error.as_deref()?;

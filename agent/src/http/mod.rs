@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+pub(crate) use answers::{liveness_words, why_not_ready};
 pub(crate) use exporter::Exporter;
 pub(crate) use facts::Facts;
 

@@ -1,9 +1,11 @@
 //! Drills: something is done to a real nats-server, and whoever depends on it is watched. Run by
-//! `scripts/drill-startup` and `scripts/drill-turbulence`, and by the tests of the same names.
+//! `scripts/drill-startup`, `scripts/drill-turbulence` and `scripts/drill-rotation`, and by the tests
+//! of the same names.
 //!
 //! A drill only observes; the reports judge, without any I/O.
 
 mod outcome;
+pub mod rotation;
 pub mod service;
 pub mod startup;
 mod supervised;

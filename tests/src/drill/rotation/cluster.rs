@@ -1,0 +1,123 @@
+//! The nodes: their certificates, whom they trust, whom they let in, and what their logs complain
+//! about.
+
+use anyhow::{Context as _, Result, bail};
+
+use super::NODES;
+use super::view::{Laggard, View};
+use crate::agent::AgentCommand;
+use crate::files::{Contents, PlainFiles};
+use crate::pki::{Authority, Identity, LeafSpec};
+use crate::server::{NatsServer, ServerSettings};
+use crate::wait::PATIENCE;
+
+pub(super) struct Cluster {
+    nodes: Vec<NatsServer>,
+    /// The CA that the fleet began with.
+    pub(super) old: Authority,
+    pub(super) new: Authority,
+    /// How much of each node's log was looked at.
+    read: Vec<usize>,
+}
+
+impl Cluster {
+    pub(super) async fn start() -> Result<Self> {
+        let old = Authority::new("drill root 1");
+        let nodes = NatsServer::start_cluster(ServerSettings::new(&old), NODES).await?;
+        let read = nodes.iter().map(|node| node.log().len()).collect();
+        Ok(Self {
+            nodes,
+            old,
+            new: Authority::new("drill root 2"),
+            read,
+        })
+    }
+
+    /// All of them, for clients.
+    pub(super) fn urls(&self) -> String {
+        let urls: Vec<_> = self.nodes.iter().map(NatsServer::url).collect();
+        urls.join(",")
+    }
+
+    pub(super) async fn view(&self) -> Result<View> {
+        View::of(&self.nodes).await
+    }
+
+    /// Old and new root, for the time between.
+    pub(super) fn both_roots(&self) -> String {
+        format!("{}{}", self.old.root_pem(), self.new.root_pem())
+    }
+
+    /// Changes one node and lets it reload.
+    pub(super) async fn change(&mut self, node: usize, change: &Change) -> Result<()> {
+        let roots = match change {
+            Change::TrustBoth => self.both_roots(),
+            Change::TrustNewAlone => self.new.root_pem(),
+            Change::PresentNew => String::new(),
+        };
+        let identity = self.new.issue(&LeafSpec::server());
+        let server = self.nodes.get_mut(node).context("no such node")?;
+        match change {
+            Change::PresentNew => server.write_identity(&identity)?,
+            _ => server.write_client_roots(&roots)?,
+        }
+        server.reload().await
+    }
+
+    /// Whether a node lets in a client with this certificate and roots, tried with a whole NATS
+    /// handshake by the agent's `check`.
+    pub(super) async fn lets_in(
+        &self,
+        node: usize,
+        identity: &Identity,
+        roots: &str,
+    ) -> Result<bool> {
+        let server = self.nodes.get(node).context("no such node")?;
+        let files = PlainFiles::new(&Contents::new(identity, roots))?;
+        let answer = AgentCommand::new("check")
+            .plain_files(&files)
+            .flag("--server", server.url())
+            .flag("--component", "drill")
+            .run(PATIENCE)
+            .await?;
+        match answer.code {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            code => bail!("check ended with {code:?}: {}", answer.stderr),
+        }
+    }
+
+    /// How many nodes let in a client that holds this certificate.
+    pub(super) async fn letting_in(&self, identity: &Identity) -> Result<usize> {
+        let mut count = 0;
+        for node in 0..self.nodes.len() {
+            // Whichever CA the node's own certificate comes from.
+            let roots = self.both_roots();
+            count += usize::from(self.lets_in(node, identity, &roots).await?);
+        }
+        Ok(count)
+    }
+
+    /// What the nodes logged as a warning or an error since it was asked last.
+    pub(super) fn complaints(&mut self) -> Vec<Laggard> {
+        let mut complaints = Vec::new();
+        for (number, (node, read)) in (1..).zip(self.nodes.iter().zip(&mut self.read)) {
+            let log = node.log();
+            let news = log.get(*read..).unwrap_or_default();
+            *read = log.len();
+            let lines = news
+                .lines()
+                .filter(|line| line.contains("[ERR]") || line.contains("[WRN]"));
+            complaints.extend(lines.map(|line| Laggard::new(&format!("node {number}"), line)));
+        }
+        complaints
+    }
+}
+
+/// What a CA rotation changes on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    TrustBoth,
+    PresentNew,
+    TrustNewAlone,
+}
