@@ -18,11 +18,8 @@ use crate::http::{BindError, Exporter, Facts, Server};
 use crate::logging;
 use crate::notify::Notifier;
 use crate::outcome::{Outcome, block_on};
-<<<<<<< HEAD
 use crate::publish::{self, Kept};
-=======
 use crate::service_manager::ServiceManager;
->>>>>>> de7eddb5b6c6f35a08d92962c5df6d9054dbc907
 use crate::signals::{EndSignals, hangups};
 use crate::start::{self, StartError};
 

@@ -14,12 +14,9 @@
 //! | [`drill`] | what the drills do, see and judge |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
-<<<<<<< HEAD
 //! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
 //! | [`scraped_agent`] | an agent, its server, and the Prometheus that watches it |
-=======
 //! | [`http_sink`] | an HTTP server that keeps what is POSTed to it |
->>>>>>> 408cdb4e27b29c07848b97cf84c6b1d20305ee5c
 //! | [`tls`] | rustls pieces for tests that speak TLS themselves |
 //! | [`wait`] | waiting for a condition, with a deadline instead of a sleep |
 //! | [`mod@bench`] | what the benchmarks share: samples, and the rows of the table |
@@ -31,8 +28,8 @@
 pub mod agent;
 pub mod bench;
 pub mod connz;
-pub mod drill;
 pub mod doorman;
+pub mod drill;
 pub mod fatal;
 pub mod file_service;
 pub mod files;
