@@ -27,8 +27,8 @@
 pub mod agent;
 pub mod bench;
 pub mod connz;
-pub mod drill;
 pub mod doorman;
+pub mod drill;
 pub mod fatal;
 pub mod file_service;
 pub mod files;
