@@ -5,11 +5,12 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use nats_mtls_tests::drill::startup::{Policy, StartupDrill};
 use nats_mtls_tests::drill::turbulence::TurbulenceDrill;
 use nats_mtls_tests::drill::{Narrator, Outcome, Report, service};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 #[command(bin_name = "scripts/drill", disable_help_subcommand = true)]
@@ -63,11 +64,11 @@ async fn main() -> ExitCode {
                     .run(&program, narrator)
                     .await
             };
-            output.conclude("startup", report.await)
+            output.conclude("startup", unless_interrupted(report).await)
         }
         Drill::Turbulence { factor, output } => {
-            let drill = TurbulenceDrill { factor };
-            output.conclude("turbulence", drill.run(output.narrator()).await)
+            let report = TurbulenceDrill { factor }.run(output.narrator());
+            output.conclude("turbulence", unless_interrupted(report).await)
         }
         Drill::Service => match service::run().await {
             Ok(()) => ExitCode::SUCCESS,
@@ -76,6 +77,17 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+/// An interrupted drill ends what it started, as any other.
+async fn unless_interrupted<R>(drill: impl Future<Output = Result<R>>) -> Result<R> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        report = drill => report,
+        _ = terminate.recv() => bail!("interrupted"),
+        _ = interrupt.recv() => bail!("interrupted"),
     }
 }
 
