@@ -101,8 +101,8 @@ async fn main() -> ExitCode {
                 handshake_timeout,
                 sabotage,
             };
-            let report = rotation::run(&settings, output.narrator()).await;
-            output.conclude("rotation", report)
+            let report = rotation::run(&settings, output.narrator());
+            output.conclude("rotation", unless_interrupted(report).await)
         }
         Drill::Service => match service::run().await {
             Ok(()) => ExitCode::SUCCESS,
