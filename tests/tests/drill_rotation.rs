@@ -1,31 +1,24 @@
 //! `scripts/drill-rotation`, the same code: a fleet on a 3-node cluster gets new leaves and a new
 //! CA in waves; where one instance cannot follow, the drill halts, names it, and the old root stays.
 
-use std::process::Command;
-
 use anyhow::{Context as _, Result, ensure};
-use nats_mtls_tests::agent;
-use nats_mtls_tests::drill::rotation::{self, NODES, Report, Sabotage, Settings, Verdict};
-use nats_mtls_tests::process::Process;
-use nats_mtls_tests::wait::PATIENCE;
-use serde_json::Value;
+use nats_mtls_tests::drill::rotation::{self, NODES, RotationReport, Sabotage, Settings, Verdict};
+use nats_mtls_tests::drill::{Narrator, Outcome, Report as _, run};
 
 const LEAVES: &str = "CA: leaves of the new CA";
 
-async fn drill(sabotage: Option<Sabotage>) -> Result<Report> {
+async fn drill(sabotage: Option<Sabotage>) -> Result<RotationReport> {
     let settings = Settings {
         sabotage,
         ..Settings::default()
     };
-    let report = rotation::run(&settings, &mut |_| {}).await?;
-    println!("{}\n{}", report.picture(), report.line());
-    Ok(report)
+    rotation::run(&settings, Narrator::new(true)).await
 }
 
 #[tokio::test]
 async fn leaf_and_ca_of_a_fleet_rotate_in_waves_and_the_old_root_goes_last() -> Result<()> {
     let report = drill(None).await?;
-    ensure!(report.verdict() == Verdict::Passed, "{}", report.line());
+    ensure!(report.verdict == Verdict::Passed, "{:?}", report.problems());
     let plan = &report.plan;
     ensure!(plan.waves == 3, "6 instances, 2 at once: {plan:?}");
     ensure!(plan.wave_window_seconds == 2.0 * plan.cycle_seconds);
@@ -75,7 +68,7 @@ async fn a_wave_with_a_frozen_agent_halts_the_drill() -> Result<()> {
 /// Halted in the second wave; the third was not begun; nobody is offline; the old root is there.
 async fn halts_at_agent_4(sabotage: Sabotage, why: &str, silent: usize) -> Result<()> {
     let report = drill(Some(sabotage)).await?;
-    ensure!(report.verdict() == Verdict::Halted, "{}", report.line());
+    ensure!(report.verdict == Verdict::Halted, "{:?}", report.problems());
     let halted = report.halted.as_ref().context("halted")?;
     ensure!(
         (halted.stage.as_str(), halted.wave, halted.of) == (LEAVES, 2, 3),
@@ -101,7 +94,8 @@ async fn halts_at_agent_4(sabotage: Sabotage, why: &str, silent: usize) -> Resul
         old_root.trusted_by_instances + silent == report.fleet.len(),
         "{old_root:?}"
     );
-    ensure!(report.line().contains("agent-4"), "{}", report.line());
+    let said = report.problems().join("; ");
+    ensure!(said.contains("agent-4"), "{said}");
     Ok(())
 }
 
@@ -115,8 +109,8 @@ async fn a_connection_that_is_in_no_wave_keeps_the_old_root_too() -> Result<()> 
     ensure!(report.fleet.iter().all(|member| member.is_of_new_ca));
     ensure!(
         report.old_root.trusted_by_nodes == NODES,
-        "{}",
-        report.line()
+        "{:?}",
+        report.problems()
     );
     Ok(())
 }
@@ -124,36 +118,35 @@ async fn a_connection_that_is_in_no_wave_keeps_the_old_root_too() -> Result<()> 
 #[tokio::test]
 async fn the_command_ends_with_its_verdict_as_exit_code() -> Result<()> {
     let small = ["--pods", "2", "--max-unavailable", "1", "--json"];
-    let (code, answer) = command(&small).await?;
-    ensure!(code == Some(0) && answer["verdict"] == "passed", "{answer}");
-    ensure!(answer["plan"]["waves"] == 2, "{answer}");
+    let (code, outcome) = command(&small).await?;
+    let report = outcome.report.context("a report")?;
+    ensure!(code == Some(0) && outcome.passed, "{report:?}");
+    ensure!(report.plan.waves == 2, "{:?}", report.plan);
 
-    let sabotage = ["--sabotage", "broken-files", "--reconnect-wait", "0"];
-    let halted = [&small[..], &sabotage].concat();
-    let (code, answer) = command(&halted).await?;
-    ensure!(code == Some(1) && answer["verdict"] == "halted", "{answer}");
-    ensure!(answer["old_root"]["trusted_by_nodes"] == NODES, "{answer}");
+    let sabotage = ["--sabotage", "broken-files", "--reconnect-wait", "0s"];
+    let (code, outcome) = command(&[&small[..], &sabotage].concat()).await?;
+    let report = outcome.report.context("a report")?;
+    ensure!(code == Some(1) && !outcome.passed, "{report:?}");
+    ensure!(report.verdict == Verdict::Halted, "{report:?}");
+    ensure!(report.old_root.trusted_by_nodes == NODES, "{report:?}");
 
     for wrong in [["--pods", "0"], ["--sabotage", "everything"]] {
-        let (code, _) = command(&wrong).await?;
-        ensure!(code == Some(2), "{wrong:?}: {code:?}");
+        let program = env!("CARGO_BIN_EXE_drill");
+        let finished = run(program, &[&["rotation"], &wrong[..]].concat()).await?;
+        ensure!(finished.code == Some(2), "{wrong:?}: {finished:?}");
+        ensure!(finished.stdout.is_empty(), "{wrong:?}: {finished:?}");
     }
     Ok(())
 }
 
-async fn command(arguments: &[&str]) -> Result<(Option<i32>, Value)> {
-    let directory = tempfile::tempdir()?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_drill-rotation"));
-    command
-        .args(arguments)
-        .env("NATS_MTLS_AGENT", agent::binary().await?);
-    let drill = Process::start("drill-rotation", &mut command, directory.path())?;
-    let status = drill.wait(PATIENCE * 3).await?;
-    let answer = serde_json::from_str(&drill.stdout()).unwrap_or_default();
-    Ok((status.code(), answer))
+async fn command(arguments: &[&str]) -> Result<(Option<i32>, Outcome<RotationReport>)> {
+    let program = env!("CARGO_BIN_EXE_drill");
+    let finished = run(program, &[&["rotation"], arguments].concat()).await?;
+    println!("{}", finished.stderr);
+    Ok((finished.code, serde_json::from_str(&finished.stdout)?))
 }
 
-fn position(report: &Report, name: &str) -> Result<usize> {
+fn position(report: &RotationReport, name: &str) -> Result<usize> {
     let found = report
         .stages
         .iter()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nats_mtls_tests::agent::{Agent, AgentCommand};
+use nats_mtls_tests::fatal::FatalServer;
 use nats_mtls_tests::files::{Contents, KubernetesVolume, PlainFiles};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
@@ -167,6 +168,33 @@ async fn the_watchdog_is_fed_and_the_end_is_told() -> Result<()> {
     manager.hears("STOPPING=1").await?;
     let ended = agent.wait(PATIENCE).await?;
     ensure!(ended.code() == Some(0), "{ended}: {}", agent.stderr());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_watchdog_starves_when_liveness_fails() -> Result<()> {
+    let authority = Authority::new("root");
+    let server = FatalServer::start(&authority).await?;
+    let volume = volume(&authority)?;
+    let mut manager = Manager::new()?;
+    let command = AgentCommand::new("run")
+        .volume(&volume)
+        .flag("--server", server.url())
+        .argument("--tls-first")
+        .environment("WATCHDOG_USEC", "900000")
+        .http()?;
+    let agent = manager.start(command).await?;
+    manager.hears("READY=1").await?;
+    manager.hears("WATCHDOG=1").await?;
+
+    server.strike();
+    manager
+        .hears("STATUS=not alive: connection_closed: ")
+        .await?;
+    // Several times as long as systemd would wait; the process lives and could send.
+    let fed = timeout(Duration::from_secs(4), manager.hears("WATCHDOG=1")).await;
+    ensure!(fed.is_err(), "{:?}", manager.heard);
+    ensure!(agent.get("/livez").await?.status == 503);
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! What `scripts/drill-startup` and `scripts/drill-turbulence` run: arguments in, progress and one
-//! line of verdict out. Exit code 0 passed, 1 failed, 2 wrong usage.
+//! What `scripts/drill-startup`, `scripts/drill-turbulence` and `scripts/drill-rotation` run:
+//! arguments in, progress and one line of verdict out. Exit code 0 passed, 1 failed, 2 wrong usage.
 
 use std::env;
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use nats_mtls_tests::drill::rotation::{self, Sabotage, Settings};
 use nats_mtls_tests::drill::startup::{Policy, StartupDrill};
 use nats_mtls_tests::drill::turbulence::TurbulenceDrill;
 use nats_mtls_tests::drill::{Narrator, Outcome, Report, service};
@@ -35,6 +36,21 @@ enum Drill {
     Turbulence {
         #[arg(long, default_value = "60", value_parser = clap::value_parser!(u32).range(1..=60))]
         factor: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Leaf and CA of a fleet, in waves
+    Rotation {
+        #[arg(long, default_value = "6", value_parser = clap::value_parser!(u32).range(1..=60))]
+        pods: u32,
+        #[arg(long, default_value = "2", value_parser = clap::value_parser!(u32).range(1..=60))]
+        max_unavailable: u32,
+        #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+        reconnect_wait: Duration,
+        #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+        handshake_timeout: Duration,
+        #[arg(long)]
+        sabotage: Option<Sabotage>,
         #[command(flatten)]
         output: Output,
     },
@@ -69,6 +85,24 @@ async fn main() -> ExitCode {
         Drill::Turbulence { factor, output } => {
             let report = TurbulenceDrill { factor }.run(output.narrator());
             output.conclude("turbulence", unless_interrupted(report).await)
+        }
+        Drill::Rotation {
+            pods,
+            max_unavailable,
+            reconnect_wait,
+            handshake_timeout,
+            sabotage,
+            output,
+        } => {
+            let settings = Settings {
+                pods,
+                max_unavailable,
+                reconnect_wait,
+                handshake_timeout,
+                sabotage,
+            };
+            let report = rotation::run(&settings, output.narrator());
+            output.conclude("rotation", unless_interrupted(report).await)
         }
         Drill::Service => match service::run().await {
             Ok(()) => ExitCode::SUCCESS,

@@ -41,11 +41,16 @@ impl Narrator {
 
     /// One line, with the time since the beginning.
     pub fn say(&self, what: impl Display) {
-        let line = format!("{:>7.1}s  {what}", self.began.elapsed().as_secs_f64());
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.show(format_args!("{seconds:>7.1}s  {what}"));
+    }
+
+    /// Something longer, as it is.
+    pub fn show(&self, what: impl Display) {
         if self.for_machines {
-            eprintln!("{line}");
+            eprintln!("{what}");
         } else {
-            println!("{line}");
+            println!("{what}");
         }
     }
 

@@ -23,13 +23,15 @@ mod view;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum;
 
+use super::Narrator;
 use cluster::Cluster;
 use fleet::{Fleet, Wanted};
-use plan::Plan;
 use stages::Drill;
 
-pub use report::{Halted, Member, OldRoot, Report, Stage, Verdict, Wave};
+pub use plan::Plan;
+pub use report::{Halted, Member, OldRoot, RotationReport, Stage, Verdict, Wave};
 pub use view::Laggard;
 
 /// How many nodes the cluster has.
@@ -63,7 +65,7 @@ impl Default for Settings {
 }
 
 /// Ways to keep the CA rotation from being finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Sabotage {
     /// One instance gets a certificate with the key of another.
     BrokenFiles,
@@ -75,12 +77,12 @@ pub enum Sabotage {
     Forgotten,
 }
 
-/// Runs the drill; `tell` hears of each stage and wave as it ends.
+/// Runs the drill.
 ///
 /// # Errors
 /// When the drill itself cannot go on, for example because a server does not start. A rotation
-/// that had to be halted is no error but a [`Report`] that says so.
-pub async fn run(settings: &Settings, tell: &mut dyn FnMut(&Progress<'_>)) -> Result<Report> {
+/// that had to be halted is no error but a [`RotationReport`] that says so.
+pub async fn run(settings: &Settings, narrator: Narrator) -> Result<RotationReport> {
     let plan = Plan::ask(settings).await?;
     let cluster = Cluster::start().await.context("the cluster")?;
     let wanted = Wanted {
@@ -88,26 +90,10 @@ pub async fn run(settings: &Settings, tell: &mut dyn FnMut(&Progress<'_>)) -> Re
         forgotten: settings.sabotage == Some(Sabotage::Forgotten),
     };
     let fleet = Fleet::start(&wanted, &cluster).await.context("the fleet")?;
-    Drill::new(settings, plan, cluster, fleet, tell)
-        .await?
-        .run()
-        .await
-}
-
-/// Something to be shown while the drill runs.
-#[derive(Debug)]
-pub enum Progress<'a> {
-    /// The fleet is connected, nothing has changed yet.
-    Begun(&'a Report),
-    /// A wave, or a change of the servers, is confirmed.
-    Confirmed {
-        /// Since the drill began.
-        at: Duration,
-        /// Of which stage.
-        stage: &'a Stage,
-        /// What was confirmed.
-        wave: &'a Wave,
-        /// One sign for each instance, in their order.
-        picture: &'a str,
-    },
+    let mut drill = Drill::new(settings, plan, cluster, fleet, narrator).await?;
+    let outcome = drill.run().await;
+    if !matches!(&outcome, Ok(report) if report.verdict != Verdict::Failed) {
+        narrator.show_logs_unless_passed(&outcome);
+    }
+    outcome
 }

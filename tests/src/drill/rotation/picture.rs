@@ -1,41 +1,33 @@
-//! The report for people: the fleet as the nodes show it, and the verdict in one line.
+//! What people see: the fleet as the nodes show it, and one row for each step that was confirmed.
 
 use std::fmt::{self, Write as _};
 
 use super::NODES;
-use super::report::{Member, Report, Verdict};
+use super::report::{Member, RotationReport, Stage, Wave};
 use super::view::short;
 
-impl Report {
-    /// The verdict in one line.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let pods = self.fleet.len();
-        let old = &self.old_root;
-        let connected = self.fleet.iter().filter(|one| one.node.is_some()).count();
-        let silent = match old.silent_instances {
-            0 => String::new(),
-            count => format!(" ({count} did not answer)"),
-        };
-        let state = format!(
-            "the old root is trusted by {} of {NODES} nodes and {} of {pods} instances{silent}; {connected} of {pods} connected",
-            old.trusted_by_nodes, old.trusted_by_instances
-        );
-        match (self.verdict(), &self.halted) {
-            (Verdict::Halted, Some(halted)) => format!("HALTED drill-rotation: {halted}; {state}"),
-            (Verdict::Passed, _) => format!(
-                "PASSED drill-rotation: leaf and CA of {pods} instances, {} waves for each change, slowest wave {} ms of {} s; {state}",
-                self.plan.waves,
-                self.slowest(),
-                self.plan.wave_window_seconds
-            ),
-            _ => format!("FAILED drill-rotation: {state}"),
-        }
+impl RotationReport {
+    /// What is about to happen, and the first line of the table.
+    pub(super) fn heading(&self) -> String {
+        let plan = &self.plan;
+        format!(
+            "{} instances on {NODES} nodes, at most {} of them at once: {} waves, {} s for each (two cycles of {} s)\n\n{}\n{:>8}  {:<40} {:>5}  {:<22} {:>9}",
+            plan.pods,
+            plan.max_unavailable,
+            plan.waves,
+            plan.wave_window_seconds,
+            plan.cycle_seconds,
+            self.picture(),
+            "time",
+            "confirmed by every node",
+            "wave",
+            "who",
+            "took",
+        )
     }
 
     /// The fleet, node by node, as the nodes show it.
-    #[must_use]
-    pub fn picture(&self) -> String {
+    pub(super) fn picture(&self) -> String {
         let mut picture = String::new();
         // Writing to a String cannot fail.
         self.draw(&mut picture).ok();
@@ -79,5 +71,18 @@ impl Report {
             }
         }
         Ok(())
+    }
+}
+
+impl Stage {
+    /// `progress` has a sign for each instance or node.
+    pub(super) fn row(&self, wave: &Wave, progress: &str) -> String {
+        format!(
+            "{:<40} {:>5}  {:<22} {:>6} ms  {progress}",
+            self.name,
+            format!("{}/{}", wave.number, wave.of),
+            wave.members.join(" "),
+            wave.milliseconds,
+        )
     }
 }

@@ -1,18 +1,19 @@
-//! What is known at the end of a drill, and the JSON document that says it. What people see is in
-//! `picture`.
+//! What is known at the end of a drill. What people see of it is in `picture`.
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use super::NODES;
 use super::plan::Plan;
 use super::view::Laggard;
+use crate::drill::Report;
 
-/// The whole of it. Keys are stable, more may be added.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// `rotation`
-    pub drill: &'static str,
+/// The whole of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RotationReport {
+    /// How it ended.
+    pub verdict: Verdict,
     /// The arithmetic that the drill kept to.
     pub plan: Plan,
     /// From the first wave to the last answer.
@@ -28,7 +29,8 @@ pub struct Report {
 }
 
 /// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Everything is new, and the old root is gone.
     Passed,
@@ -39,12 +41,12 @@ pub enum Verdict {
 }
 
 /// One change of the whole fleet or of all nodes.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stage {
     /// For people.
-    pub name: &'static str,
+    pub name: String,
     /// `clients` or `servers`.
-    pub side: &'static str,
+    pub side: String,
     /// How many waves, or nodes, it has.
     pub steps: usize,
     /// Those that were confirmed.
@@ -52,7 +54,7 @@ pub struct Stage {
 }
 
 /// A part of a stage that was confirmed as a whole.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Wave {
     /// Counted from 1.
     pub number: usize,
@@ -65,7 +67,7 @@ pub struct Wave {
 }
 
 /// Where and why the drill did not go on.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Halted {
     /// The name of the stage.
     pub stage: String,
@@ -78,7 +80,7 @@ pub struct Halted {
 }
 
 /// Who trusts the root that is to go.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct OldRoot {
     /// Nodes that let in a client with a certificate of the old CA; tried.
     pub trusted_by_nodes: usize,
@@ -89,12 +91,12 @@ pub struct OldRoot {
 }
 
 /// One instance.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Member {
     /// Its name, on the nodes too.
     pub name: String,
     /// `agent` or `service`.
-    pub kind: &'static str,
+    pub kind: String,
     /// Counted from 1.
     pub wave: usize,
     /// Where it is connected, counted from 1.
@@ -106,28 +108,23 @@ pub struct Member {
 }
 
 impl Verdict {
-    /// As in the JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Halted => "halted",
-            Self::Failed => "failed",
+    /// Judged by what is true now, not by how it came to be.
+    pub(super) fn of(halted: Option<&Halted>, old: &OldRoot, fleet: &[Member]) -> Self {
+        let trusted = old.trusted_by_nodes + old.trusted_by_instances + old.silent_instances;
+        let all_new = fleet.iter().all(|member| member.is_of_new_ca);
+        match halted {
+            Some(_) => Self::Halted,
+            None if trusted == 0 && all_new => Self::Passed,
+            None => Self::Failed,
         }
     }
 }
 
-impl Serialize for Verdict {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
 impl Stage {
-    pub(super) fn new(name: &'static str, side: &'static str, steps: usize) -> Self {
+    pub(super) fn new(name: &str, side: &str, steps: usize) -> Self {
         Self {
-            name,
-            side,
+            name: name.to_owned(),
+            side: side.to_owned(),
             steps,
             waves: Vec::new(),
         }
@@ -144,20 +141,28 @@ impl fmt::Display for Halted {
 
 impl std::error::Error for Halted {}
 
-impl Report {
-    /// Judged by what is true now, not by how it came to be.
-    #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        let old = &self.old_root;
-        let nobody = old.trusted_by_nodes + old.trusted_by_instances + old.silent_instances == 0;
-        let all_new = self.fleet.iter().all(|member| member.is_of_new_ca);
-        match &self.halted {
-            Some(_) => Verdict::Halted,
-            None if nobody && all_new => Verdict::Passed,
-            None => Verdict::Failed,
+impl Report for RotationReport {
+    fn problems(&self) -> Vec<String> {
+        match (self.verdict, &self.halted) {
+            (Verdict::Passed, _) => Vec::new(),
+            (_, Some(halted)) => vec![format!("halted at {halted}"), self.state()],
+            (_, None) => vec![format!("not halted, and yet {}", self.state())],
         }
     }
 
+    fn summary(&self) -> String {
+        format!(
+            "leaf and CA of {} instances, {} waves for each change, slowest wave {} ms of {} s; {}",
+            self.fleet.len(),
+            self.plan.waves,
+            self.slowest(),
+            self.plan.wave_window_seconds,
+            self.state()
+        )
+    }
+}
+
+impl RotationReport {
     /// The slowest wave of clients, in milliseconds.
     #[must_use]
     pub fn slowest(&self) -> u64 {
@@ -170,23 +175,18 @@ impl Report {
             .unwrap_or_default()
     }
 
-    /// One JSON document.
-    ///
-    /// # Errors
-    /// When it cannot be written as JSON.
-    pub fn json(&self) -> serde_json::Result<String> {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            verdict: Verdict,
-            line: String,
-            #[serde(flatten)]
-            report: &'a Report,
-        }
-        serde_json::to_string_pretty(&Document {
-            verdict: self.verdict(),
-            line: self.line(),
-            report: self,
-        })
+    /// Who trusts the old root, and who is connected, in one line.
+    fn state(&self) -> String {
+        let (pods, old) = (self.fleet.len(), &self.old_root);
+        let connected = self.fleet.iter().filter(|one| one.node.is_some()).count();
+        let silent = match old.silent_instances {
+            0 => String::new(),
+            count => format!(" ({count} did not answer)"),
+        };
+        format!(
+            "the old root is trusted by {} of {NODES} nodes and {} of {pods} instances{silent}; {connected} of {pods} connected",
+            old.trusted_by_nodes, old.trusted_by_instances
+        )
     }
 }
 
@@ -194,32 +194,19 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn report(old_root: OldRoot, is_of_new_ca: bool) -> Report {
-        let plan = r#"{"pods":1,"max_unavailable":1,"cycle_seconds":4,"wave_window_seconds":8,
-            "waves":1,"total_seconds":8}"#;
-        Report {
-            drill: "rotation",
-            plan: serde_json::from_str(plan).unwrap(),
-            seconds: 1.0,
-            stages: Vec::new(),
-            halted: None,
-            old_root,
-            fleet: vec![Member {
-                name: "agent-1".to_owned(),
-                kind: "agent",
-                wave: 1,
-                node: Some(1),
-                fingerprint_sha256: None,
-                is_of_new_ca,
-            }],
-        }
-    }
-
     #[test]
     fn going_through_is_not_enough_to_pass() {
+        let member = |is_of_new_ca| Member {
+            name: "agent-1".to_owned(),
+            kind: "agent".to_owned(),
+            wave: 1,
+            node: Some(1),
+            fingerprint_sha256: None,
+            is_of_new_ca,
+        };
         let gone = OldRoot::default();
-        assert_eq!(report(gone, true).verdict(), Verdict::Passed);
-        assert_eq!(report(gone, false).verdict(), Verdict::Failed);
+        assert_eq!(Verdict::of(None, &gone, &[member(true)]), Verdict::Passed);
+        assert_eq!(Verdict::of(None, &gone, &[member(false)]), Verdict::Failed);
         for left in [
             OldRoot {
                 trusted_by_nodes: 1,
@@ -234,9 +221,8 @@ mod tests {
                 ..gone
             },
         ] {
-            let report = report(left, true);
-            assert_eq!(report.verdict(), Verdict::Failed, "{left:?}");
-            assert!(report.line().starts_with("FAILED "), "{}", report.line());
+            let verdict = Verdict::of(None, &left, &[member(true)]);
+            assert_eq!(verdict, Verdict::Failed, "{left:?}");
         }
     }
 }

@@ -12,14 +12,14 @@ use anyhow::{Result, ensure};
 use super::cluster::{Change, Cluster};
 use super::fleet::Fleet;
 use super::plan::Plan;
-use super::report::{Halted, Member, OldRoot, Report, Stage, Wave};
+use super::report::{Halted, Member, OldRoot, RotationReport, Stage, Verdict, Wave};
 use super::view::{Laggard, View};
-use super::{NODES, Progress, Sabotage, Settings};
+use super::{NODES, Narrator, Sabotage, Settings};
 use crate::pki::{Identity, LeafSpec};
 use crate::wait::eventually;
 use waves::Goal;
 
-pub(super) struct Drill<'a> {
+pub(super) struct Drill {
     plan: Plan,
     cluster: Cluster,
     fleet: Fleet,
@@ -32,16 +32,16 @@ pub(super) struct Drill<'a> {
     /// Fingerprints of all leaves that the new CA issued to the fleet.
     of_new: BTreeSet<String>,
     began: Instant,
-    tell: &'a mut dyn FnMut(&Progress<'_>),
+    narrator: Narrator,
 }
 
-impl<'a> Drill<'a> {
+impl Drill {
     pub(super) async fn new(
         settings: &Settings,
         plan: Plan,
         cluster: Cluster,
         fleet: Fleet,
-        tell: &'a mut dyn FnMut(&Progress<'_>),
+        narrator: Narrator,
     ) -> Result<Self> {
         let waves = plan.split();
         ensure!(
@@ -62,18 +62,20 @@ impl<'a> Drill<'a> {
             began: Instant::now(),
             cluster,
             fleet,
-            tell,
+            narrator,
         })
     }
 
-    pub(super) async fn run(mut self) -> Result<Report> {
+    pub(super) async fn run(&mut self) -> Result<RotationReport> {
         let beginning = self.report(None).await?;
-        (self.tell)(&Progress::Begun(&beginning));
+        self.narrator.show(beginning.heading());
         let halted = match self.rotate().await {
             Ok(()) => None,
             Err(error) => Some(error.downcast::<Halted>()?),
         };
-        self.report(halted).await
+        let report = self.report(halted).await?;
+        self.narrator.show(format!("\n{}", report.picture()));
+        Ok(report)
     }
 
     async fn rotate(&mut self) -> Result<()> {
@@ -183,7 +185,7 @@ impl<'a> Drill<'a> {
     fn halted(&self, laggards: Vec<Laggard>) -> Halted {
         let stage = self.stages.last();
         Halted {
-            stage: stage.map_or("", |stage| stage.name).to_owned(),
+            stage: stage.map_or("", |stage| &stage.name).to_owned(),
             wave: stage.map_or(0, |stage| stage.waves.len()) + 1,
             of: stage.map_or(0, |stage| stage.steps),
             laggards,
@@ -192,12 +194,7 @@ impl<'a> Drill<'a> {
 
     fn confirmed(&mut self, wave: Wave, picture: &str) {
         if let Some(stage) = self.stages.last_mut() {
-            (self.tell)(&Progress::Confirmed {
-                at: self.began.elapsed(),
-                stage,
-                wave: &wave,
-                picture,
-            });
+            self.narrator.say(stage.row(&wave, picture));
             stage.waves.push(wave);
         }
     }
@@ -208,7 +205,7 @@ impl<'a> Drill<'a> {
     }
 
     /// Everything asked anew, of nodes and instances.
-    async fn report(&self, halted: Option<Halted>) -> Result<Report> {
+    async fn report(&self, halted: Option<Halted>) -> Result<RotationReport> {
         let old_leaf: Identity = self.cluster.old.issue(&LeafSpec::client("drill"));
         let mut old_root = OldRoot {
             trusted_by_nodes: self.cluster.letting_in(&old_leaf).await?,
@@ -227,7 +224,7 @@ impl<'a> Drill<'a> {
             let wave = self.waves.iter().position(|wave| wave.contains(&index));
             fleet.push(Member {
                 name: instance.name.clone(),
-                kind: instance.kind(),
+                kind: instance.kind().to_owned(),
                 wave: wave.map_or(0, |wave| wave + 1),
                 node: seat.map(|seat| seat.node),
                 is_of_new_ca: shown
@@ -236,8 +233,8 @@ impl<'a> Drill<'a> {
                 fingerprint_sha256: shown,
             });
         }
-        Ok(Report {
-            drill: "rotation",
+        Ok(RotationReport {
+            verdict: Verdict::of(halted.as_ref(), &old_root, &fleet),
             plan: self.plan.clone(),
             seconds: self.began.elapsed().as_secs_f64(),
             stages: self.stages.clone(),

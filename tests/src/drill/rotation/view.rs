@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::server::NatsServer;
 
@@ -24,7 +24,7 @@ pub(super) struct Seat {
 pub(super) struct View(pub(super) Vec<Seat>);
 
 /// Who keeps the drill from going on, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Laggard {
     /// The instance, or the client's name on the server.
     pub instance: String,

@@ -21,7 +21,7 @@ pub(super) enum Goal {
     NewRootAlone,
 }
 
-impl Drill<'_> {
+impl Drill {
     pub(super) async fn clients(&mut self, name: &'static str, goal: Goal) -> Result<()> {
         self.stages
             .push(Stage::new(name, "clients", self.waves.len()));
