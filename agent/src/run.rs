@@ -1,14 +1,15 @@
-//! `run`: watches the files, keeps one NATS connection on what is valid, answers over HTTP, and
-//! ends when it is told to. Wires the library; decides nothing about certificates.
+//! `run`: watches the files, keeps one NATS connection on what is valid, relays clients, answers over
+//! HTTP, and ends when it is told to. Wires the library; decides nothing about certificates.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use nats_mtls::{CertificateManager, Connection, ReloadOutcome, StatusHandle};
+use nats_mtls::relay::RelayError;
+use nats_mtls::{CertificateManager, Connection, Relay, ReloadOutcome, StatusHandle};
 use tokio::signal::unix::Signal;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::args::RunArgs;
@@ -34,6 +35,10 @@ enum RunError {
     Signals(#[from] io::Error),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error("--listen (NATS_MTLS_LISTEN): {0}")]
+    Relay(#[from] RelayError),
+    #[error("the relay ended by a bug; only a restart brings it back")]
+    RelayEnded,
     #[error("the NATS connection is closed for good; only a restart brings it back")]
     Closed,
     #[error("a second {0} while draining")]
@@ -118,37 +123,73 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
     start::announce(&config.startup);
     announce_preflight(config.upstream.as_ref(), config.preflight);
 
-    // Kept until the end: dropping it would end its tasks.
-    let (_certificates, connection) = tokio::select! {
-        started = start::start(builder, config.upstream.as_ref(), &config.startup) => started?,
+    let started = Instant::now();
+    let certificates = tokio::select! {
+        built = builder.build() => built.map_err(StartError::from)?,
         name = end.next() => {
             manager.stopping();
-            info!("{name} before the start was complete: nothing to drain");
+            info!("{name} before there was material: nothing to drain");
             return Ok(());
         }
     };
-    let name = tokio::select! {
-        () = closed(connection.as_ref()) => {
-            if config.http.is_some() {
-                outlive(end.next()).await;
-            }
-            return Err(RunError::Closed);
+    let upstream = config.upstream.as_ref();
+    // Clients need not wait for the agent's own connection: they are told themselves how NATS is.
+    let relay = match (config.relay, upstream) {
+        (Some(settings), Some(upstream)) => Some(
+            certificates
+                .relay(upstream.servers.clone(), settings)
+                .await?,
+        ),
+        _ => None,
+    };
+    let waited = started.elapsed();
+    let connecting = start::connect(&certificates, upstream, &config.startup, waited);
+    let (connection, name) = tokio::select! {
+        connected = connecting => {
+            let connection = connected?;
+            let name = tokio::select! {
+                () = closed(connection.as_ref()) => {
+                    if config.http.is_some() {
+                        outlive(end.next()).await;
+                    }
+                    return Err(RunError::Closed);
+                }
+                () = ended(relay.as_ref()) => return Err(RunError::RelayEnded),
+                name = end.next() => name,
+            };
+            (connection, name)
         }
-        name = end.next() => name,
+        () = ended(relay.as_ref()) => return Err(RunError::RelayEnded),
+        name = end.next() => (None, name),
     };
     info!(limit = ?config.drain_timeout, "{name}: a second signal ends at once");
     manager.stopping();
     status.set_draining();
-    if let Some(connection) = connection {
-        tokio::select! {
-            closed = connection.drain(config.drain_timeout) => if !closed {
-                warn!(limit = ?config.drain_timeout, "not drained in time: given up");
-            },
-            name = end.next() => return Err(RunError::Impatient(name)),
-        }
+    tokio::select! {
+        () = drain(connection, relay, config.drain_timeout) => {}
+        name = end.next() => return Err(RunError::Impatient(name)),
     }
+    // Kept until now: dropping it would end its tasks.
+    drop(certificates);
     info!("ended");
     Ok(())
+}
+
+/// Both at once; the relay has the same limit.
+async fn drain(connection: Option<Connection>, relay: Option<Relay>, limit: Duration) {
+    let connection = async {
+        if let Some(connection) = connection
+            && !connection.drain(limit).await
+        {
+            warn!(?limit, "not drained in time: given up");
+        }
+    };
+    let relay = async {
+        if let Some(relay) = relay {
+            relay.drain().await;
+        }
+    };
+    tokio::join!(connection, relay);
 }
 
 /// How long liveness goes on saying that the connection is closed for good: longer than the probes of
@@ -184,6 +225,14 @@ fn announce_preflight(upstream: Option<&Upstream>, preflight: bool) {
 async fn closed(connection: Option<&Connection>) {
     match connection {
         Some(connection) => connection.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the relay is over without having been asked; never without one.
+async fn ended(relay: Option<&Relay>) {
+    match relay {
+        Some(relay) => relay.ended().await,
         None => std::future::pending().await,
     }
 }

@@ -67,10 +67,20 @@ pub(crate) async fn start(
 ) -> Result<(CertificateManager, Option<Connection>), StartError> {
     let started = Instant::now();
     let manager = builder.build().await?;
+    let connection = connect(&manager, upstream, startup, started.elapsed()).await?;
+    Ok((manager, connection))
+}
+
+/// A connection, if there is anybody to connect to, within what is left of the budget.
+pub(crate) async fn connect(
+    manager: &CertificateManager,
+    upstream: Option<&Upstream>,
+    startup: &Startup,
+    waited: Duration,
+) -> Result<Option<Connection>, StartError> {
     let Some(upstream) = upstream else {
-        return Ok((manager, None));
+        return Ok(None);
     };
-    let waited = started.elapsed();
     let policy = match startup.policy {
         StartupPolicy::RetryFor(budget) => StartupPolicy::RetryFor(budget.saturating_sub(waited)),
         other => other,
@@ -83,7 +93,7 @@ pub(crate) async fn start(
         }
         _ => error.into(),
     })?;
-    Ok((manager, Some(connection)))
+    Ok(Some(connection))
 }
 
 /// Whether the wait for material, which took `waited` of the budget, is why no server answered:

@@ -8,7 +8,7 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use support::{Agent, Set, agent, eventually, free_address, output};
@@ -80,6 +80,38 @@ fn a_taken_port_is_exit_code_one_and_named() {
     let (code, _, log) = output(agent("run").args(set.flags()).args(["--http", &address]));
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains(&address) && log.contains("--http"), "{log}");
+}
+
+#[test]
+fn a_taken_relay_port_is_exit_code_one_and_named() {
+    let set = Set::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let server = free_address().to_string();
+    let flags = ["--http", "off", "--server", &server, "--listen", &address];
+    let (code, _, log) = output(agent("run").args(set.flags()).args(flags));
+    assert_eq!(code, Some(1), "{log}");
+    assert!(
+        log.contains("--listen") && log.contains(&format!("{address} is in use")),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_signal_ends_the_relay_while_nats_is_not_there_yet() {
+    let set = Set::new();
+    let server = free_address().to_string();
+    let listen = free_address();
+    let listening = listen.to_string();
+    let agent = Agent::run(&set, &["--server", &server, "--listen", &listening]);
+    eventually("the relay listens", || TcpStream::connect(listen).ok());
+    eventually("the client is counted", || {
+        (agent.status()["relay"]["sessions_total"]["left"] == 1).then_some(())
+    });
+    agent.signal("TERM");
+    let (status, log) = agent.end();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("relay: draining"), "{log}");
 }
 
 #[test]

@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use jsonschema::Validator;
 use nats_mtls::material::{Reason, Warning};
-use nats_mtls::{CertificateManager, ConnectSettings, Files, StartupPolicy, StatusHandle};
+use nats_mtls::relay::{HandoverReason, SessionResult};
+use nats_mtls::{
+    CertificateManager, ConnectSettings, Files, RelaySettings, StartupPolicy, StatusHandle,
+};
 use serde_json::{Value, json};
 use support::{Agent, Set, eventually, free_address, text};
 
@@ -95,6 +98,20 @@ async fn every_state_of_a_process_matches() {
     assert_eq!(trying["reason"], "connecting");
     assert_valid(&trying);
     connecting.abort();
+
+    assert!(trying["relay"].is_null());
+    let listen = RelaySettings::new().listen(([127, 0, 0, 1], 0).into());
+    let server = format!("tls://{}", free_address());
+    let relay = manager.relay(server, listen).await.unwrap();
+    let relaying = document(&status);
+    let address = relay.local_addr().to_string();
+    assert_eq!(relaying["relay"]["listen"], address.as_str());
+    assert_eq!(relaying["relay"]["handovers"]["ok"], 0);
+    assert_valid(&relaying);
+    drop(relay);
+    let ended = document(&status);
+    assert!(ended["relay"]["listen"].is_null(), "{ended:#}");
+    assert_valid(&ended);
 
     status.set_draining();
     let draining = document(&status);
@@ -188,4 +205,10 @@ fn every_reason_and_warning_is_in_the_schema() {
         Warning::Restored,
     ];
     assert_eq!(names("warning"), json!(warnings.map(Warning::as_str)));
+    let reasons = HandoverReason::ALL.map(HandoverReason::as_str);
+    let named = &schema["$defs"]["by_handover_reason"]["propertyNames"]["enum"];
+    assert_eq!(named, &json!(reasons));
+    let results = SessionResult::ALL.map(SessionResult::as_str);
+    let named = &schema["properties"]["relay"]["properties"]["sessions_total"]["required"];
+    assert_eq!(named, &json!(results));
 }

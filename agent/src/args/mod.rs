@@ -9,6 +9,7 @@ mod material;
 mod notify;
 mod plan;
 mod publish;
+mod relay;
 mod run;
 mod startup;
 mod status;
@@ -25,6 +26,7 @@ pub(crate) use material::{IdentityChangeArg, MaterialArgs, UsageArg};
 pub(crate) use notify::{ConfirmArgs, NotifyArgs};
 pub(crate) use plan::PlanArgs;
 pub(crate) use publish::PublishArgs;
+pub(crate) use relay::{RelayArgs, RotationArg};
 pub(crate) use run::{RunArgs, Switch};
 pub(crate) use startup::{StartupArg, StartupArgs};
 pub(crate) use status::StatusArgs;
@@ -68,7 +70,7 @@ fn deaf_to_empty(argument: Arg) -> Arg {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Watch the files, keep a NATS connection on what is valid, answer probes over HTTP
+    /// Watch the files, keep NATS connections on what is valid, relay clients, answer probes over HTTP
     #[command(after_help = run::AFTER_RUN)]
     Run(Box<RunArgs>),
     /// Judge the files once and say what is right and wrong with them; with --server, ask NATS too

@@ -4,13 +4,13 @@ use clap::{Args, ValueEnum};
 
 use super::{
     AuthenticationArgs, ConfirmArgs, ConnectionArgs, IdentityChangeArg, LogArgs, MaterialArgs,
-    NotifyArgs, PublishArgs, StartupArgs,
+    NotifyArgs, PublishArgs, RelayArgs, StartupArgs,
 };
 
 pub(super) const AFTER_RUN: &str = "\
 Signals:
   SIGHUP            read and judge the files now; the outcome is logged
-  SIGTERM, SIGINT   not ready, drain the connection, exit 0; a second one ends at once
+  SIGTERM, SIGINT   not ready, drain relay and connection, exit 0; a second one ends at once
 
 HTTP (read-only):
   /livez /readyz /startupz   200 or 503, and one line saying why
@@ -21,6 +21,8 @@ Examples:
   nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --server tls://nats:4222
   nats-mtls-agent run --cert bundle.pem --ca ca.crt    # key in the bundle; watches, connects to nobody
   nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --publish-dir /run/nats-tls
+  nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --server tls://nats:4222 \\
+    --listen 127.0.0.1:4222                            # any client: NATS_URL=nats://127.0.0.1:4222
   NATS_TLS_CERT=/tls/tls.crt NATS_TLS_KEY=/tls/tls.key NATS_TLS_CA=/tls/ca.crt \\
     NATS_URL=tls://a:4222,tls://b:4222 nats-mtls-agent run --log-format json
 
@@ -35,6 +37,8 @@ pub(crate) struct RunArgs {
     pub(crate) connection: ConnectionArgs,
     #[command(flatten)]
     pub(crate) authentication: AuthenticationArgs,
+    #[command(flatten)]
+    pub(crate) relay: RelayArgs,
     #[command(flatten)]
     pub(crate) rotation: RotationArgs,
     #[command(flatten)]
@@ -122,15 +126,14 @@ pub(crate) struct ProcessArgs {
         default_value = "20s"
     )]
     pub(crate) ping_interval: String,
-    /// How long the end may take after SIGTERM
+    /// How long the end may take after SIGTERM [default: 25s with --listen, else 2s]
     #[arg(
         long,
         env = "NATS_MTLS_DRAIN_TIMEOUT",
         hide_env_values = true,
-        value_name = "DURATION",
-        default_value = "2s"
+        value_name = "DURATION"
     )]
-    pub(crate) drain_timeout: String,
+    pub(crate) drain_timeout: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -10,6 +10,7 @@ mod http_url;
 mod notify;
 mod plan;
 mod publish;
+mod relay;
 mod startup;
 mod status;
 mod upstream;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nats_mtls::material::{IdentityChange, Usage};
-use nats_mtls::{Files, Policy};
+use nats_mtls::{Files, Policy, RelaySettings};
 
 use crate::args::{
     CheckArgs, IdentityChangeArg, MaterialArgs, RunArgs, StartupArg, Switch, UsageArg,
@@ -47,6 +48,8 @@ pub(crate) struct RunConfig {
     pub(crate) policy: Policy,
     /// None: watch only.
     pub(crate) upstream: Option<Upstream>,
+    /// None: no relay. Only with an upstream.
+    pub(crate) relay: Option<RelaySettings>,
     pub(crate) poll_interval: Duration,
     pub(crate) settle: Duration,
     pub(crate) spread: Duration,
@@ -97,6 +100,9 @@ impl ConfigError {
     }
 }
 
+/// Clients of the relay are given time to leave; Kubernetes gives 30 s in all.
+const DRAIN_WITH_RELAY: Duration = Duration::from_secs(25);
+const DRAIN: Duration = Duration::from_secs(2);
 const EXAMPLE_SET: &str = "--cert tls.crt --key tls.key --ca ca.crt";
 
 impl RunConfig {
@@ -112,13 +118,28 @@ impl RunConfig {
             IdentityChangeArg::Warn => IdentityChange::Warn,
             IdentityChangeArg::Refuse => IdentityChange::Refuse,
         };
+        let upstream = upstream.map(|upstream| upstream.ping_interval(ping_interval));
+        let startup = Startup::new(&args.startup, StartupArg::Forever, upstream.as_ref())?;
+        let spread = values::duration("--spread", &rotation.spread)?;
+        let drain_timeout = match (&args.process.drain_timeout, &args.relay.listen) {
+            (Some(text), _) => values::duration("--drain-timeout", text)?,
+            (None, Some(_)) => DRAIN_WITH_RELAY,
+            (None, None) => DRAIN,
+        };
+        let around = relay::Around {
+            upstream: upstream.as_ref(),
+            policy: startup.policy,
+            spread,
+            drain_timeout,
+        };
         Ok(Self {
             files: files(&args.material)?,
             policy: policy(&args.material)?.identity_change(identity),
-            startup: Startup::new(&args.startup, StartupArg::Forever, upstream.as_ref())?,
+            relay: relay::settings(&args.relay, &around)?,
+            startup,
             poll_interval: values::positive_duration("--poll-interval", &rotation.poll_interval)?,
             settle: values::duration("--settle", &rotation.settle)?,
-            spread: values::duration("--spread", &rotation.spread)?,
+            spread,
             preflight: rotation.preflight == Switch::On,
             notify: NotifyConfig::new(&args.notify)?,
             confirm: ConfirmConfig::new(&args.confirm, args.material.usage, upstream.is_some())?,
@@ -126,9 +147,9 @@ impl RunConfig {
                 .as_ref()
                 .map_or_else(|| paths(&args.material), PublishConfig::paths),
             publish,
-            upstream: upstream.map(|upstream| upstream.ping_interval(ping_interval)),
+            upstream,
             http: values::http_address(&args.process.http)?,
-            drain_timeout: values::duration("--drain-timeout", &args.process.drain_timeout)?,
+            drain_timeout,
         })
     }
 }

@@ -33,6 +33,13 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.startup.policy, StartupPolicy::RetryForever);
     assert_eq!(config.startup.budget.total(), Duration::from_secs(45));
     assert!(config.preflight);
+    assert!(config.relay.is_none());
+    let relay = ["--server", "tls://a:4222", "--listen", "127.0.0.1:4222"];
+    let config = run_set(&relay).unwrap();
+    assert_eq!(config.drain_timeout, Duration::from_secs(25));
+    assert!(config.relay.is_some());
+    let config = run_set(&[&relay[..], &["--drain-timeout", "3s"]].concat()).unwrap();
+    assert_eq!(config.drain_timeout, Duration::from_secs(3));
 }
 
 #[test]
@@ -110,6 +117,71 @@ fn wrong_usage_names_the_flag() {
         (&["--publish-mode", "0600"], "--publish-mode", "without"),
         (&["--publish-group", "0"], "--publish-group", "without"),
         (&["--publish-dir", "."], "--publish-dir", "is read from it"),
+        (
+            &["--listen", "127.0.0.1:4222"],
+            "--listen",
+            "needs --server",
+        ),
+        (
+            &["--server", "a", "--listen", "localhost:4222"],
+            "--listen",
+            "not an IP address",
+        ),
+        (
+            &["--server", "a", "--listen", "0.0.0.0:4222"],
+            "--listen",
+            "not loopback",
+        ),
+        (&["--unsafe-listen"], "--unsafe-listen", "without --listen"),
+        (
+            &["--max-sessions", "7"],
+            "--max-sessions",
+            "without --listen",
+        ),
+        (
+            &["--server", "a", "--rotation", "reconnect"],
+            "--rotation",
+            "without --listen",
+        ),
+        (
+            &[
+                "--server",
+                "a",
+                "--listen",
+                "127.0.0.1:1",
+                "--local-user",
+                "u",
+            ],
+            "--local-user",
+            "--local-password-file",
+        ),
+        (
+            &["--local-password-file", "p"],
+            "--local-password-file",
+            "--local-user",
+        ),
+        (
+            &["--local-user", "u", "--local-token-file", "t"],
+            "local credentials",
+            "use one",
+        ),
+        (
+            &["--local-token-file", "/nowhere/t"],
+            "--local-token-file",
+            "/nowhere/t",
+        ),
+        (
+            &[
+                "--server",
+                "a",
+                "--listen",
+                "127.0.0.1:1",
+                "--route-wait",
+                "x",
+            ],
+            "--route-wait",
+            "not a duration",
+        ),
     ];
     for (arguments, flag, problem) in cases {
         let error = run_set(arguments).unwrap_err();
@@ -127,6 +199,13 @@ fn secrets_are_read_and_never_printed() {
     let path = path.to_str().unwrap();
     let flags = ["--user", "orders", "--password-file", path];
     let config = run_set(&[&["--server", "tls://a"], &flags[..]].concat()).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+
+    let relay = ["--server", "a", "--listen", "0.0.0.0:1"];
+    let local = ["--local-user", "u", "--local-password-file", path];
+    let config = run_set(&[relay, local].concat()).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let config = run_set(&[&relay[..], &["--local-token-file", path]].concat()).unwrap();
     assert!(!format!("{config:?}").contains("s3cret"));
 
     let url = "tls://orders:s3cret@a";

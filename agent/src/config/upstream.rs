@@ -204,7 +204,11 @@ fn authentication_of(args: &AuthenticationArgs) -> Result<Option<Authentication>
     }
 }
 
-fn secret(flag: &'static str, path: &Path, example: &'static str) -> Result<Secret, ConfigError> {
+pub(super) fn secret(
+    flag: &'static str,
+    path: &Path,
+    example: &'static str,
+) -> Result<Secret, ConfigError> {
     Authentication::secret_file(path)
         .map_err(|error| ConfigError::new(flag, error.to_string(), example))
 }

@@ -37,6 +37,8 @@ pub struct Relay {
     board: Arc<Board>,
     stage: watch::Sender<Stage>,
     door: Mutex<Option<JoinHandle<bool>>>,
+    /// Closed when the task has ended, however it did.
+    alive: watch::Receiver<()>,
     abort: tokio::task::AbortHandle,
 }
 
@@ -67,13 +69,18 @@ impl Relay {
             shared: Arc::new(Shared::new(store, servers, settings, Arc::clone(&board))),
             stage: stage.clone(),
         };
-        let door = tokio::spawn(door.serve());
+        let (life, alive) = watch::channel(());
+        let door = tokio::spawn(async move {
+            let _life = life;
+            door.serve().await
+        });
         Ok(Self {
             address,
             board,
             stage,
             abort: door.abort_handle(),
             door: Mutex::new(Some(door)),
+            alive,
         })
     }
 
@@ -87,6 +94,12 @@ impl Relay {
     #[must_use]
     pub fn report(&self) -> RelayReport {
         self.board.report_of(Some(self.address))
+    }
+
+    /// Resolves once nobody is served any more: after a drain, or by a bug.
+    pub async fn ended(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
     }
 
     /// Takes no more clients, asks those that are there to leave, and closes what is left after the
