@@ -17,6 +17,8 @@ use crate::nats::{
 };
 #[cfg(feature = "relay")]
 use crate::relay::{Relay, RelayError, RelaySettings};
+#[cfg(feature = "relay")]
+use crate::reload::Command;
 use crate::reload::ReloadOutcome;
 use crate::report::Status;
 use crate::store::{Generation, Snapshot};
@@ -68,7 +70,8 @@ impl CertificateManager {
     }
 
     /// Opens a relay: clients of any language connect to it in plain text and reach `servers` over
-    /// mutual TLS with the active material, and stay connected while that changes.
+    /// mutual TLS with the active material, and stay connected while that changes. Its servers are
+    /// asked about new material, as those of a connection are.
     ///
     /// # Errors
     /// [`RelayError`]: the servers or credentials make no sense, or it cannot listen. Servers that
@@ -84,7 +87,12 @@ impl CertificateManager {
     ) -> Result<Relay, RelayError> {
         let store = Arc::clone(&self.inner.shared.store);
         let board = Arc::clone(&self.inner.status.shared.relays);
-        Relay::start(store, servers.into_server_list()?, settings, board).await
+        let registry = &self.inner.registry;
+        let servers = servers.into_server_list()?;
+        let relay = Relay::start(store, servers, settings, board, registry).await?;
+        // A candidate that waits for a server to ask has one now.
+        self.inner.shared.commands.try_send(Command::NewServer).ok();
+        Ok(relay)
     }
 
     /// For clients that can take a fresh configuration per connection: a tokio-rustls connector

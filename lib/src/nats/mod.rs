@@ -43,7 +43,7 @@ pub(crate) use connect::connect;
 pub(crate) use driver::Shared;
 pub(crate) use journal::Observation;
 pub(crate) use preflight::Preflight;
-#[cfg(test)]
+#[cfg(any(test, feature = "relay"))]
 pub(crate) use registry::Registration;
 pub(crate) use registry::Registry;
 #[cfg(feature = "relay")]

@@ -16,7 +16,6 @@ use tracing::debug;
 use crate::backoff::Backoff;
 use crate::material::{Material, Reason, Rejection};
 use crate::nats::failure::{self, Failure, FailureKind};
-use crate::nats::lifecycle::ConnectionState;
 use crate::nats::registry::{Registered, Registry};
 use crate::nats::servers;
 use crate::nats::servers::ServerList;
@@ -84,18 +83,24 @@ struct Group {
     entry: Arc<Registered>,
     /// Whether any of them is up, and would be moved.
     is_live: bool,
+    /// Whether one of them is a relay, whose clients may have credentials of their own.
+    is_relay: bool,
 }
 
 impl Group {
     fn of(registered: &[Arc<Registered>]) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for entry in registered {
-            let is_live = entry.look(|report| report.state == ConnectionState::Connected);
+            let (is_live, is_relay) = (entry.is_live(), entry.is_relay());
             match groups.iter_mut().find(|group| group.entry.asks_like(entry)) {
-                Some(group) => group.is_live |= is_live,
+                Some(group) => {
+                    group.is_live |= is_live;
+                    group.is_relay |= is_relay;
+                }
                 None => groups.push(Self {
                     entry: Arc::clone(entry),
                     is_live,
+                    is_relay,
                 }),
             }
         }
@@ -164,11 +169,14 @@ async fn ask_one(
     // not hold up the others.
     if failure.kind == FailureKind::Authorization || !group.is_live {
         let answer = probe(active.client_config(), Arc::clone(active.material())).await;
-        let spared = match answer {
-            Ok(()) => false,
-            Err(other) => failure.kind == FailureKind::Authorization || other.kind == failure.kind,
-        };
-        if spared {
+        let other = answer.err().map(|failure| failure.kind);
+        let both = |kind| failure.kind == kind && other == Some(kind);
+        // TLS let both in, and the user is what clients of a relay say for themselves.
+        if group.is_relay && both(FailureKind::Authorization) {
+            return Said::Accepted;
+        }
+        let spared = both(failure.kind) || failure.kind == FailureKind::Authorization;
+        if other.is_some() && spared {
             return Said::Inconclusive(detail);
         }
     }
@@ -235,6 +243,7 @@ async fn probe(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nats::lifecycle::ConnectionState;
 
     fn refused() -> Said {
         Said::Refused(Reason::ServerRefused, "a: unknown ca".into())

@@ -21,9 +21,29 @@ pub(crate) struct Registered {
     report: watch::Sender<ConnectionReport>,
     started: Instant,
     journal: Arc<Journal>,
+    relay: Option<RelaySide>,
+}
+
+/// What a relay is to a gate: clients that are up, on connections that nobody else reports.
+struct RelaySide {
+    is_live: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Registered {
+    /// Whether anybody is connected who would be moved.
+    pub(crate) fn is_live(&self) -> bool {
+        match &self.relay {
+            Some(relay) => (relay.is_live)(),
+            None => self.look(|report| report.state == ConnectionState::Connected),
+        }
+    }
+
+    /// Whether this stands for clients that may have credentials of their own, which nobody else
+    /// can ask a server about.
+    pub(crate) fn is_relay(&self) -> bool {
+        self.relay.is_some()
+    }
+
     /// Changes what is known of the connection.
     pub(crate) fn update(&self, change: impl FnOnce(&mut ConnectionReport)) {
         self.report.send_modify(change);
@@ -92,10 +112,7 @@ impl Registry {
         settings: ConnectSettings,
     ) -> Option<Registration> {
         let mut entries = self.entries();
-        if entries
-            .iter()
-            .any(|entry| entry.settings.component == settings.component)
-        {
+        if reported(&entries).any(|entry| entry.settings.component == settings.component) {
             return None;
         }
         let totals = self.retired().remove(&settings.component);
@@ -108,6 +125,7 @@ impl Registry {
             report: watch::Sender::new(report),
             started: now(),
             journal: Arc::clone(&self.journal),
+            relay: None,
         });
         entries.push(Arc::clone(&entry));
         self.journal.notify();
@@ -119,6 +137,35 @@ impl Registry {
         })
     }
 
+    /// Registers a relay until the returned guard is dropped: its servers are asked, and it has no
+    /// report here.
+    #[cfg(feature = "relay")]
+    pub(crate) fn register_relay(
+        self: &Arc<Self>,
+        servers: ServerList,
+        settings: ConnectSettings,
+        is_live: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Registration {
+        let report = ConnectionReport::connecting("relay", ConnectionTotals::default());
+        let entry = Arc::new(Registered {
+            servers,
+            settings,
+            report: watch::Sender::new(report),
+            started: now(),
+            journal: Arc::clone(&self.journal),
+            relay: Some(RelaySide {
+                is_live: Box::new(is_live),
+            }),
+        });
+        self.entries().push(Arc::clone(&entry));
+        Registration {
+            registry: Arc::clone(self),
+            entry,
+            gave_up: false,
+            is_driven: false,
+        }
+    }
+
     fn retired(&self) -> MutexGuard<'_, BTreeMap<String, ConnectionTotals>> {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +174,7 @@ impl Registry {
     /// component is in one of them.
     pub(crate) fn all_totals(&self) -> (Vec<ConnectionReport>, Vec<(String, ConnectionTotals)>) {
         let entries = self.entries();
-        let reports = entries.iter().map(|entry| entry.report()).collect();
+        let reports = reported(&entries).map(|entry| entry.report()).collect();
         let retired = self.retired();
         let pairs = retired.iter();
         let pairs = pairs.map(|(name, totals)| (name.clone(), *totals));
@@ -143,8 +190,15 @@ impl Registry {
     }
 
     pub(crate) fn reports(&self) -> Vec<ConnectionReport> {
-        self.entries().iter().map(|entry| entry.report()).collect()
+        reported(&self.entries())
+            .map(|entry| entry.report())
+            .collect()
     }
+}
+
+/// Those that are connections of their own.
+fn reported(entries: &[Arc<Registered>]) -> impl Iterator<Item = &Arc<Registered>> {
+    entries.iter().filter(|entry| !entry.is_relay())
 }
 
 /// Names whose totals are kept after their connection has gone; they should be few and fixed.
@@ -186,6 +240,9 @@ impl Drop for Registration {
         let registry = &self.registry;
         let mut entries = registry.entries();
         entries.retain(|entry| !Arc::ptr_eq(entry, &self.entry));
+        if self.entry.is_relay() {
+            return;
+        }
         let (state, mut totals) = self.entry.look(|report| (report.state, report.totals));
         let broke = state == ConnectionState::Closed && !totals.is_ended();
         totals.retire(!self.gave_up && !broke, now());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::watch;
 
@@ -57,17 +58,25 @@ pub(crate) struct Admission {
     pub(crate) peer: SocketAddr,
     pub(crate) ending: Ending,
     board: Arc<Board>,
+    accepted: Arc<AtomicUsize>,
     result: Option<SessionResult>,
     _presence: Presence,
 }
 
 impl Admission {
-    pub(super) fn new(id: SessionId, peer: SocketAddr, ending: Ending, board: &Arc<Board>) -> Self {
+    pub(super) fn new(
+        id: SessionId,
+        peer: SocketAddr,
+        ending: Ending,
+        board: &Arc<Board>,
+        accepted: &Arc<AtomicUsize>,
+    ) -> Self {
         Self {
             id,
             peer,
             ending,
             board: Arc::clone(board),
+            accepted: Arc::clone(accepted),
             result: None,
             _presence: board.enter(),
         }
@@ -78,6 +87,9 @@ impl Admission {
         if self.result.is_none() {
             self.result = Some(result);
             self.board.count_session(result);
+            if result == SessionResult::Accepted {
+                self.accepted.fetch_add(1, Relaxed);
+            }
         }
     }
 }
@@ -85,6 +97,9 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.settle(SessionResult::Left);
+        if self.result == Some(SessionResult::Accepted) {
+            self.accepted.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -98,15 +113,18 @@ mod tests {
         let address = "127.0.0.1:4222".parse().unwrap();
         board.listens(address);
         let (_stage, ending) = watch::channel(Stage::Serving);
-        let admit = |id| Admission::new(SessionId(id), address, Ending(ending.clone()), &board);
+        let up = Arc::default();
+        let admit =
+            |id| Admission::new(SessionId(id), address, Ending(ending.clone()), &board, &up);
         let mut accepted = admit(1);
         accepted.settle(SessionResult::Accepted);
         accepted.settle(SessionResult::Timeout);
         let silent = admit(2);
         assert_eq!(board.report().unwrap().sessions, 2);
+        assert_eq!(up.load(Relaxed), 1);
         drop((accepted, silent));
         let report = board.report().unwrap();
-        assert_eq!(report.sessions, 0);
+        assert_eq!((report.sessions, up.load(Relaxed)), (0, 0));
         assert_eq!(report.results_of(SessionResult::Accepted), 1);
         assert_eq!(report.results_of(SessionResult::Left), 1);
         assert_eq!(report.results.iter().sum::<u64>(), 2);

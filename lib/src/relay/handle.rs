@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use crate::nats::{AuthenticationError, ServerList, ServerListError};
+use crate::nats::{AuthenticationError, Registry, ServerList, ServerListError};
 use crate::relay::admission::Stage;
 use crate::relay::listener::{self, Door, ListenError};
 use crate::relay::report::{Board, RelayReport};
@@ -48,6 +48,7 @@ impl Relay {
         servers: ServerList,
         settings: RelaySettings,
         board: Arc<Board>,
+        registry: &Arc<Registry>,
     ) -> Result<Self, RelayError> {
         if let Some(held) = &settings.upstream.authentication {
             held.validate()?;
@@ -66,7 +67,13 @@ impl Relay {
         let stage = watch::Sender::new(Stage::Serving);
         let door = Door {
             listener,
-            shared: Arc::new(Shared::new(store, servers, settings, Arc::clone(&board))),
+            shared: Arc::new(Shared::new(
+                store,
+                servers,
+                settings,
+                Arc::clone(&board),
+                registry,
+            )),
             stage: stage.clone(),
         };
         let (life, alive) = watch::channel(());

@@ -158,7 +158,7 @@ impl Door {
             return;
         }
         let ending = Ending(self.stage.subscribe());
-        let admission = Admission::new(id, peer, ending, &self.shared.board);
+        let admission = Admission::new(id, peer, ending, &self.shared.board, &self.shared.accepted);
         let shared = Arc::clone(&self.shared);
         sessions.spawn(link::run(stream, admission, shared));
     }

@@ -1,13 +1,14 @@
 //! What all sessions of one relay share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use crate::backoff::Backoff;
-use crate::nats::ServerList;
+use crate::nats::{Registration, Registry, ServerList};
 use crate::relay::dial::{DialError, Dialed, Dialer, Wish};
 use crate::relay::pace::Pacer;
 use crate::relay::protocol::InfoRewrite;
@@ -25,6 +26,10 @@ pub(crate) struct Shared {
     pub(crate) pacer: Pacer,
     pub(crate) board: Arc<Board>,
     patience: Duration,
+    /// Clients of this relay that a server accepted and that are still there.
+    pub(super) accepted: Arc<AtomicUsize>,
+    /// New material is shown to this relay's servers first.
+    _registration: Registration,
 }
 
 impl Shared {
@@ -33,8 +38,17 @@ impl Shared {
         servers: ServerList,
         settings: RelaySettings,
         board: Arc<Board>,
+        registry: &Arc<Registry>,
     ) -> Self {
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let live = Arc::clone(&accepted);
         Self {
+            _registration: registry.register_relay(
+                servers.clone(),
+                settings.upstream.clone(),
+                move || live.load(Relaxed) > 0,
+            ),
+            accepted,
             pacer: Pacer::new(&store, settings.spread, settings.handovers_at_once, &board),
             patience: settings.patience(&servers),
             dialer: Dialer::new(store, servers, settings.upstream.clone()),

@@ -255,7 +255,9 @@ impl Dialer {
             .await
             .map_err(|error| DialError::Credentials(error.to_string()))?;
         let line = completed.as_ref().unwrap_or(connect).line();
-        Ok(handshake::introduce(dialed, &line).await?)
+        let dialed = handshake::introduce(dialed, &line).await?;
+        self.store.confirm(&dialed.snapshot);
+        Ok(dialed)
     }
 
     fn peers(&self) -> MutexGuard<'_, Peers> {
