@@ -117,3 +117,119 @@ fn copy(text: &str) -> Zeroizing<String> {
 fn encode(signature: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(Base64UrlUnpadded::encode_string(signature))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_nats::Auth;
+
+    use super::*;
+
+    fn bare() -> Connect {
+        Connect::parse(br#"{"name":"legacy"}"#).unwrap()
+    }
+
+    async fn said(held: &Authentication, nonce: Option<&str>) -> String {
+        let connect = complete(&bare(), held, nonce).await.unwrap();
+        String::from_utf8(connect.unwrap_or(bare()).line().to_vec()).unwrap()
+    }
+
+    fn field(line: &str, name: &str) -> Option<String> {
+        let json = line.trim_end().strip_prefix("CONNECT ").unwrap();
+        let object: serde_json::Value = serde_json::from_str(json).unwrap();
+        Some(object.get(name)?.as_str().unwrap().to_owned())
+    }
+
+    /// As the server does it.
+    fn verify(pair: &KeyPair, nonce: &str, line: &str) {
+        let signature = Base64UrlUnpadded::decode_vec(&field(line, "sig").unwrap()).unwrap();
+        pair.verify(nonce.as_bytes(), &signature).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_says_for_itself_who_it_is_if_it_can() {
+        let held = Authentication::Token(Secret::new("t0ken"));
+        for own in [
+            r#"{"user":"u","pass":"p"}"#,
+            r#"{"auth_token":"x"}"#,
+            r#"{"jwt":"bearer"}"#,
+            r#"{"nkey":"U","sig":"s"}"#,
+        ] {
+            let connect = Connect::parse(own.as_bytes()).unwrap();
+            let completed = complete(&connect, &held, Some("abc")).await.unwrap();
+            assert!(completed.is_none(), "{own}");
+        }
+        let empty = Connect::parse(br#"{"user":"","pass":""}"#).unwrap();
+        assert!(complete(&empty, &held, None).await.unwrap().is_some());
+        assert_eq!(
+            field(&said(&held, None).await, "auth_token").unwrap(),
+            "t0ken"
+        );
+        let line = said(&held, None).await;
+        assert_eq!(field(&line, "name").unwrap(), "legacy");
+    }
+
+    #[tokio::test]
+    async fn every_nonce_is_signed_anew() {
+        let pair = KeyPair::new_user();
+        let seed = Secret::new(pair.seed().unwrap());
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\r\neyJ0.a-jwt\r\n------END NATS USER JWT------\r\n\r\n\
+             ************ IMPORTANT ************\n\
+             -----BEGIN USER NKEY SEED-----\n\n{}\n------END USER NKEY SEED------\n",
+            pair.seed().unwrap()
+        );
+        let file = Authentication::Credentials(Secret::new(text));
+        let held = Authentication::NkeySeed(seed);
+        for nonce in ["abc", "def"] {
+            let line = said(&held, Some(nonce)).await;
+            verify(&pair, nonce, &line);
+            assert_eq!(field(&line, "nkey").unwrap(), pair.public_key());
+            let line = said(&file, Some(nonce)).await;
+            verify(&pair, nonce, &line);
+            assert_eq!(field(&line, "jwt").unwrap(), "eyJ0.a-jwt");
+            assert_eq!(field(&line, "nkey"), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_application_may_answer() {
+        let held = Authentication::Callback(Arc::new(|nonce| {
+            Box::pin(async move {
+                let mut auth = Auth::new();
+                auth.username = Some(String::from_utf8(nonce).unwrap());
+                auth.signature = Some(vec![0xfb, 0xff]);
+                Ok(auth)
+            })
+        }));
+        let line = said(&held, Some("abc")).await;
+        assert_eq!(field(&line, "user").unwrap(), "abc");
+        assert_eq!(field(&line, "sig").unwrap(), "-_8");
+        let failing = Authentication::Callback(Arc::new(|_| {
+            Box::pin(async { Err(async_nats::AuthError::new("no vault")) })
+        }));
+        let error = complete(&bare(), &failing, None).await.unwrap_err();
+        assert!(error.to_string().contains("no vault"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_unusable_is_said_without_repeating_it() {
+        for held in [
+            Authentication::NkeySeed(Secret::new("SUs3cret")),
+            Authentication::Credentials(Secret::new("s3cret")),
+            Authentication::Credentials(Secret::new(
+                "-----BEGIN JWT-----\n------END JWT------\n-----BEGIN SEED-----\ns3cret\n",
+            )),
+            Authentication::Credentials(Secret::new(
+                "---BEGIN JWT---\njwt\n---END JWT---\n---BEGIN SEED---\ns3cret\n",
+            )),
+        ] {
+            let error = complete(&bare(), &held, Some("abc")).await.unwrap_err();
+            assert!(
+                !format!("{error} {error:?}").contains("s3cret"),
+                "{error:?}"
+            );
+        }
+    }
+}

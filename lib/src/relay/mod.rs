@@ -27,6 +27,8 @@ mod report;
 mod session;
 mod settings;
 mod shared;
+#[cfg(test)]
+mod testbed;
 
 pub use handle::{Relay, RelayError};
 pub use limits::RelayLimits;

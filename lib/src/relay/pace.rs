@@ -196,3 +196,6 @@ async fn ended(changed: Result<(), watch::error::RecvError>) {
         std::future::pending::<()>().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

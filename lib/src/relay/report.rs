@@ -324,6 +324,7 @@ mod tests {
         assert_eq!((report.sessions, report.behind), (0, 0));
         assert_eq!((report.upstream.bytes, report.downstream.messages), (5, 2));
         assert_eq!(report.results_of(SessionResult::Accepted), 1);
+        assert_eq!((report.handovers_ok, report.unmatched), (1, 2));
         assert_eq!(report.failed_for(HandoverReason::Timeout), 1);
         assert_eq!(report.fallback_for(HandoverReason::Timeout), 0);
         assert_eq!(board.last_failure().unwrap().detail, "step 4");

@@ -288,3 +288,6 @@ impl From<DialError> for Ended {
 fn silence() -> Refusal {
     Failure::unavailable("no answer in time").into()
 }
+
+#[cfg(test)]
+mod tests;

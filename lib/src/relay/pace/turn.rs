@@ -133,3 +133,93 @@ impl Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn generation(number: u64) -> Generation {
+        (0..number).fold(Generation::NONE, |generation, _| generation.next())
+    }
+
+    /// A session whose certificate ends after `lasts`, told of a new generation now.
+    fn told(lasts: Duration, spread: Duration, random: f64) -> (Turn, Instant) {
+        let now = Instant::now();
+        let mut turn = Turn::new(spread, generation(1), now + lasts);
+        assert_eq!(turn.poll(now), Next::Wait(None));
+        turn.handle_published(generation(2), now, random);
+        assert!(turn.is_behind());
+        (turn, now)
+    }
+
+    #[test]
+    fn the_spread_never_goes_past_half_of_what_the_certificate_has_left() {
+        let cases = [
+            (1000, 10, 0.0, 0),
+            (1000, 10, 0.5, 5),
+            (10, 1000, 0.5, 2),
+            (0, 1000, 0.9, 0),
+        ];
+        for (lasts, spread, random, due) in cases {
+            let (turn, now) = told(lasts * SECOND, spread * SECOND, random);
+            let next = turn.poll(now);
+            match due {
+                0 => assert!(matches!(next, Next::Ask { .. }), "{next:?}"),
+                due => {
+                    let due = now + due * SECOND;
+                    assert!(
+                        matches!(next, Next::Wait(Some(until)) if until >= due && until <= due + SECOND),
+                        "{next:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_call_comes_before_the_end_and_not_at_once() {
+        for (lasts, forced) in [(1000, 970), (60, 30), (20, 10), (4, 5), (0, 5)] {
+            let (turn, now) = told(lasts * SECOND, Duration::ZERO, 0.0);
+            let force_at = now + forced * SECOND;
+            assert_eq!(turn.poll(now), Next::Ask { force_at }, "{lasts}");
+            assert_eq!(turn.poll(force_at), Next::Force, "{lasts}");
+        }
+    }
+
+    #[test]
+    fn the_same_news_twice_changes_nothing() {
+        let (mut turn, now) = told(1000 * SECOND, 100 * SECOND, 0.5);
+        let before = turn.poll(now);
+        turn.handle_published(generation(2), now + SECOND, 0.9);
+        turn.handle_published(generation(1), now + SECOND, 0.9);
+        assert_eq!(turn.poll(now), before);
+    }
+
+    #[test]
+    fn a_newer_generation_forgets_what_failed() {
+        let (mut turn, now) = told(1000 * SECOND, Duration::ZERO, 0.0);
+        for _ in 0..10 {
+            turn.handle_failed(now, 0.9);
+        }
+        assert!(matches!(turn.poll(now), Next::Wait(Some(_))));
+        turn.handle_published(generation(3), now, 0.0);
+        assert!(matches!(turn.poll(now), Next::Ask { .. }));
+        turn.handle_impossible();
+        assert!(matches!(turn.poll(now), Next::Wait(Some(_))));
+        turn.handle_published(generation(4), now, 0.0);
+        assert!(matches!(turn.poll(now), Next::Ask { .. }));
+    }
+
+    #[test]
+    fn a_server_that_leaves_forces_nobody() {
+        let now = Instant::now();
+        let mut turn = Turn::new(SECOND, generation(1), now + SECOND);
+        turn.handle_leave(now, 0.0);
+        assert!(matches!(turn.poll(now), Next::Ask { .. }));
+        assert!(matches!(turn.poll(now + 9 * SECOND), Next::Ask { .. }));
+        turn.handle_impossible();
+        assert_eq!(turn.poll(now + 9 * SECOND), Next::Wait(None));
+    }
+}
