@@ -30,28 +30,22 @@ pub(super) async fn greet(
     tls_first: bool,
 ) -> Result<Greeted, Refusal> {
     let connector = TlsConnector::from(Arc::new(config));
-    if tls_first {
+    let mut unread = Vec::new();
+    let (stream, line) = if tls_first {
         let mut stream = connector.connect(name, socket).await?;
-        let mut unread = Vec::new();
-        let info_json = read_info(&mut stream, &mut unread).await?;
-        return greeted(stream, info_json, unread);
-    }
-    let line = socket.read_line(ParseLimits::server().longest_line());
-    let line = line.await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => not_nats("its first line does not end"),
-        _ => error.into(),
-    })?;
-    let info_json = info_of(&line)?;
-    let stream = connector.connect(name, socket).await?;
-    greeted(stream, info_json, Vec::new())
-}
-
-fn greeted(
-    stream: UpstreamStream,
-    info_json: Vec<u8>,
-    unread: Vec<u8>,
-) -> Result<Greeted, Refusal> {
-    let info = ServerInfo::parse(&info_json).map_err(|error| not_nats(&error.to_string()))?;
+        let line = read_line(&mut stream, &mut unread).await?;
+        (stream, line)
+    } else {
+        let line = socket.read_line(ParseLimits::server().longest_line());
+        let line = line.await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => endless(),
+            _ => error.into(),
+        })?;
+        // Before TLS, so that who is no NATS server is called that.
+        info_of(&line)?;
+        (connector.connect(name, socket).await?, line.to_vec())
+    };
+    let (info, info_json) = info_of(&line)?;
     Ok(Greeted {
         stream,
         info,
@@ -60,14 +54,14 @@ fn greeted(
     })
 }
 
-/// The JSON of a whole line that should be INFO.
-fn info_of(line: &[u8]) -> Result<Vec<u8>, Refusal> {
+/// What a whole line says that should be INFO, and its JSON.
+fn info_of(line: &[u8]) -> Result<(ServerInfo, Vec<u8>), Refusal> {
     let mut parser = ServerParser::new(ParseLimits::server());
     match parser.next(line) {
         Ok(Step::Line {
             op: ServerOp::Info(json),
             ..
-        }) => Ok(json.to_vec()),
+        }) => Ok((parse(json)?, json.to_vec())),
         Ok(Step::Line {
             op: ServerOp::Error(text),
             ..
@@ -76,15 +70,14 @@ fn info_of(line: &[u8]) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-async fn read_info(stream: &mut UpstreamStream, unread: &mut Vec<u8>) -> Result<Vec<u8>, Refusal> {
+async fn read_line(stream: &mut UpstreamStream, unread: &mut Vec<u8>) -> Result<Vec<u8>, Refusal> {
     loop {
         if let Some(position) = memchr::memchr(b'\n', unread) {
             let rest = unread.split_off(position + 1);
-            let line = std::mem::replace(unread, rest);
-            return info_of(&line);
+            return Ok(std::mem::replace(unread, rest));
         }
         if unread.len() > ParseLimits::server().longest_line() {
-            return Err(not_nats("its first line does not end"));
+            return Err(endless());
         }
         read_more(stream, unread).await?;
     }
@@ -115,8 +108,7 @@ pub(super) async fn introduce(mut dialed: Dialed, connect: &[u8]) -> Result<Dial
                     ServerOp::Error(text) => return Err(Refusal::Said(error::printable(text))),
                     ServerOp::Ping => dialed.stream.write_all(b"PONG\r\n").await?,
                     ServerOp::Info(json) => {
-                        dialed.info = ServerInfo::parse(json)
-                            .map_err(|error| not_nats(&error.to_string()))?;
+                        dialed.info = parse(json)?;
                         dialed.info_json = json.to_vec();
                     }
                     ServerOp::Ok => {}
@@ -145,6 +137,14 @@ async fn read_more(stream: &mut UpstreamStream, unread: &mut Vec<u8>) -> Result<
         0 => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
         _ => Ok(()),
     }
+}
+
+fn parse(json: &[u8]) -> Result<ServerInfo, Refusal> {
+    ServerInfo::parse(json).map_err(|error| not_nats(&error.to_string()))
+}
+
+fn endless() -> Refusal {
+    not_nats("its first line does not end")
 }
 
 fn not_nats(why: &str) -> Refusal {
