@@ -312,6 +312,7 @@ mod tests {
         meter.downstream().messages += 2;
         board.count_session(SessionResult::Accepted);
         board.handover_succeeded(Duration::from_millis(1));
+        board.copies_missing(2);
         board.handover_failed(HandoverReason::Timeout, "step 4");
         let report = board.report().unwrap();
         assert_eq!((report.sessions, report.behind), (1, 1));
