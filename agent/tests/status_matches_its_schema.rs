@@ -17,6 +17,7 @@ use nats_mtls::relay::{HandoverReason, SessionResult};
 use nats_mtls::{
     CertificateManager, ConnectSettings, Files, RelaySettings, StartupPolicy, StatusHandle,
 };
+use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 use support::{Agent, Set, eventually, free_address, text};
 
@@ -151,6 +152,38 @@ fn every_state_of_an_agent_that_publishes_matches() {
     let quiet = Agent::run(&set, &[]);
     assert!(quiet.status()["publish"].is_null());
     assert_valid(&quiet.status());
+}
+
+#[test]
+fn every_state_of_an_agent_that_tells_others_matches() {
+    let set = Set::new();
+    let parent = tempfile::tempdir().unwrap();
+    let marker = parent.path().join("go");
+    let program = format!("/bin/test -e {}", marker.display());
+    let address = free_address().to_string();
+    let more = ["--on-rotate-exec", &program, "--usage", "server"];
+    let confirm = ["--confirm-server", &address, "--confirm-within", "100ms"];
+    set.issue_for("nats", 3000, ExtendedKeyUsagePurpose::ServerAuth);
+    let poll = ["--poll-interval", "50ms", "--on-rotate-first"];
+    let agent = Agent::run(&set, &[&more[..], &confirm, &poll].concat());
+    let becomes = |pointer: &str, wanted: &str| {
+        eventually(pointer, || {
+            let status = agent.status();
+            assert_valid(&status);
+            (status.pointer(pointer).unwrap_or(&Value::Null) == wanted).then_some(status)
+        })
+    };
+    let failed = becomes("/notify/exec/result", "failed");
+    assert_eq!(failed["notify"]["exec"]["generation"], 1);
+    assert!(failed["notify"]["signal"].is_null());
+    let unseen = becomes("/confirm/result", "not_confirmed");
+    assert_eq!(unseen["confirm"]["target"], "server");
+    fs::write(&marker, "").unwrap();
+    let told = becomes("/notify/exec/result", "ok");
+    assert!(told["notify"]["exec"]["reason"].is_null());
+
+    let quiet = Agent::run(&set, &["--usage", "server"]).status();
+    assert!(quiet["notify"].is_null() && quiet["confirm"].is_null());
 }
 
 #[tokio::test]

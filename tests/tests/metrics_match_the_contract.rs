@@ -200,6 +200,8 @@ async fn every_metric_in_every_state() -> Result<()> {
     let agent = AgentCommand::new("run")
         .plain_files(&files)
         .flag("--publish-dir", published.path())
+        .flag("--on-rotate-exec", "/bin/true")
+        .flag("--confirm-url", server.monitoring_url(""))
         .flag("--server", server.url())
         .flag("--poll-interval", "200ms")
         .flag("--settle", "300ms")

@@ -72,7 +72,8 @@ pub(crate) struct NotifyArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Confirm that it took")]
 pub(crate) struct ConfirmArgs {
-    /// Ask nats-server's monitoring which certificate the agent's own connection presents
+    /// Ask nats-server's monitoring which certificate the agent's own connection presents; with
+    /// --usage server, where that server listens, to make a TLS handshake with it
     #[arg(
         long,
         env = "NATS_MTLS_CONFIRM_URL",

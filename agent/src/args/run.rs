@@ -12,6 +12,16 @@ Signals:
   SIGHUP            read and judge the files now; the outcome is logged
   SIGTERM, SIGINT   not ready, drain relay and connection, exit 0; a second one ends at once
 
+Hooks (--on-rotate-…) run after a set was validated and, with --publish-dir, published; one run at a
+time for each, the newest set only, again after a failure for as long as it takes (pauses of 1 s to
+1 min). The first set after the start is told only if it replaced another in --publish-dir, or with
+--on-rotate-first. A rollback is told only with --publish-dir.
+  --on-rotate-exec gets NATS_TLS_CERT, NATS_TLS_KEY, NATS_TLS_CA (paths), NATS_MTLS_GENERATION,
+  NATS_MTLS_FINGERPRINT_SHA256, NATS_MTLS_NOT_AFTER, PATH, HOME and a few more; no other variable of
+  the agent. What it leaves running in its process group is ended with it.
+  --on-rotate-http POSTs {\"event\": \"rotated\", \"generation\", \"fingerprint_sha256\", \"not_after\",
+  \"files\": {\"cert\", \"key\", \"ca\"}} and expects 2xx.
+
 HTTP (read-only):
   /livez /readyz /startupz   200 or 503, and one line saying why
   /status                    everything that is known, as JSON
@@ -23,6 +33,8 @@ Examples:
   nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --publish-dir /run/nats-tls
   nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --server tls://nats:4222 \\
     --listen 127.0.0.1:4222                            # any client: NATS_URL=nats://127.0.0.1:4222
+  nats-mtls-agent run --usage server --cert tls.crt --key tls.key --ca ca.crt --publish-dir /run/nats-tls \\
+    --on-rotate-signal HUP --pid-file /run/nats/nats.pid --confirm-url http://127.0.0.1:8222
   NATS_TLS_CERT=/tls/tls.crt NATS_TLS_KEY=/tls/tls.key NATS_TLS_CA=/tls/ca.crt \\
     NATS_URL=tls://a:4222,tls://b:4222 nats-mtls-agent run --log-format json
 

@@ -182,6 +182,60 @@ fn wrong_usage_names_the_flag() {
             "--route-wait",
             "not a duration",
         ),
+        (
+            &["--on-rotate-signal", "HUP"],
+            "--on-rotate-signal",
+            "needs --pid-file or --process-name",
+        ),
+        (
+            &["--on-rotate-signal", "STOP", "--process-name", "a"],
+            "--on-rotate-signal",
+            "HUP USR1 USR2",
+        ),
+        (
+            &["--on-rotate-signal", "1", "--process-name", "a"],
+            "--on-rotate-signal",
+            "none of",
+        ),
+        (
+            &["--on-rotate-signal", "HUP", "--process-name", "/bin/a"],
+            "--process-name",
+            "without a path",
+        ),
+        (
+            &["--process-name", "a"],
+            "--process-name",
+            "without --on-rotate-signal",
+        ),
+        (
+            &["--on-rotate-exec", "  "],
+            "--on-rotate-exec",
+            "no program",
+        ),
+        (&["--on-rotate-exec", "a 'b"], "--on-rotate-exec", "quote"),
+        (
+            &["--on-rotate-timeout", "0s"],
+            "--on-rotate-timeout",
+            "zero",
+        ),
+        (
+            &["--confirm-server", "a:1"],
+            "--confirm-server",
+            "--usage server",
+        ),
+        (
+            &[
+                "--usage",
+                "server",
+                "--confirm-server",
+                "a:1",
+                "--confirm-url",
+                "http://a",
+            ],
+            "--confirm-server",
+            "one way",
+        ),
+        (&["--confirm-url", "http://a"], "--confirm-url", "--server"),
     ];
     for (arguments, flag, problem) in cases {
         let error = run_set(arguments).unwrap_err();
@@ -216,4 +270,41 @@ fn secrets_are_read_and_never_printed() {
     assert!(!format!("{error} {error:?}").contains("s3cret"));
     let error = run_set(&["--server", "tls://orders:s3cret@a:b"]).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("s3cret"));
+}
+
+#[test]
+fn a_command_is_split_like_sh_does_it_and_nothing_is_expanded() {
+    let exec = |text: &str| {
+        let config = run_set(&["--on-rotate-exec", text]).unwrap();
+        let exec = config.notify.unwrap().exec.unwrap();
+        (exec.program, exec.arguments)
+    };
+    let words = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let cases: [(&str, &str, &[&str]); 3] = [
+        ("/bin/reload", "/bin/reload", &[]),
+        ("a 'b c'  \"d e\" f\\ g ''", "a", &["b c", "d e", "f g", ""]),
+        (
+            "a $HOME `b` $(c) *; d | e > f",
+            "a",
+            &["$HOME", "`b`", "$(c)", "*;", "d", "|", "e", ">", "f"],
+        ),
+    ];
+    for (text, program, arguments) in cases {
+        assert_eq!(exec(text), (program.to_owned(), words(arguments)), "{text}");
+    }
+}
+
+#[test]
+fn who_reads_the_published_set_is_told_where_it_is() {
+    let config = run_set(&["--publish-dir", "/run/nats-tls"]).unwrap();
+    assert_eq!(config.paths.key, PathBuf::from("/run/nats-tls/tls.key"));
+    let config = run(&["--cert", "/a/bundle.pem", "--ca", "/a/ca.crt"]).unwrap();
+    assert_eq!(config.paths.key, PathBuf::from("/a/bundle.pem"));
+    let config = run_set(&[]).unwrap();
+    assert!(config.paths.certificate.is_absolute());
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use nats_mtls::material::Reason;
 
 use super::document::{Connection, Document};
+use super::others::{Confirm, Notify};
 use crate::words::{brief, ends_soon};
 
 const ASK_NATS: &str = "Check host, port, DNS and network policy, and that nats-server runs; the client goes on trying.";
@@ -15,6 +16,8 @@ pub(super) fn steps(document: &Document, now: SystemTime) -> Vec<String> {
     steps.extend(unready(document));
     steps.extend(on_disk(document));
     steps.extend(on_wire(document));
+    steps.extend(document.notify.iter().flat_map(Notify::steps));
+    steps.extend(document.confirm.as_ref().and_then(Confirm::step));
     steps.extend(ending(document, now));
     steps.extend(watching(document));
     if steps.is_empty() {

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 
+use super::others::{Confirm, Notify};
+
 /// The least that makes a document a status.
 #[derive(Debug, Deserialize)]
 pub(super) struct Document {
@@ -22,6 +24,8 @@ pub(super) struct Document {
     pub(super) last_preflight: Option<Preflight>,
     pub(super) watcher: Option<Watcher>,
     pub(super) connections: Option<Vec<Connection>>,
+    pub(super) notify: Option<Notify>,
+    pub(super) confirm: Option<Confirm>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,7 @@
 mod advice;
 mod ask;
 mod document;
+mod others;
 mod page;
 mod raw;
 

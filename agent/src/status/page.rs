@@ -36,6 +36,7 @@ fn draw_into(page: &mut String, document: &Document, url: &str, now: SystemTime)
     draw_truths(page, document, now)?;
     draw_connections(page, document, now)?;
     draw_reloads(page, document, now)?;
+    draw_others(page, document, now)?;
     draw_warnings(page, document)?;
     writeln!(page, "\nWhat to do")?;
     for step in advice::steps(document, now) {
@@ -241,6 +242,20 @@ fn draw_reloads(page: &mut String, document: &Document, now: SystemTime) -> fmt:
     write_table(page, &rows)
 }
 
+fn draw_others(page: &mut String, document: &Document, now: SystemTime) -> fmt::Result {
+    let mut rows = document
+        .notify
+        .as_ref()
+        .map(|notify| notify.rows(now))
+        .unwrap_or_default();
+    rows.extend(document.confirm.as_ref().map(|confirm| confirm.row(now)));
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "\nOther processes")?;
+    write_table(page, &rows)
+}
+
 fn draw_warnings(page: &mut String, document: &Document) -> fmt::Result {
     let warnings = document.warnings.as_deref().unwrap_or_default();
     if warnings.is_empty() {
@@ -254,7 +269,7 @@ fn draw_warnings(page: &mut String, document: &Document) -> fmt::Result {
 }
 
 /// The two clocks may differ a little.
-fn ago(at: SystemTime, now: SystemTime) -> String {
+pub(super) fn ago(at: SystemTime, now: SystemTime) -> String {
     match now.duration_since(at) {
         Ok(passed) => format!("{} ago", rough(passed)),
         Err(ahead) => format!("{} ahead of this clock", rough(ahead.duration())),

@@ -71,6 +71,40 @@ What to do
 }
 
 #[test]
+fn other_processes_are_shown_with_what_to_do() {
+    let mut document = good();
+    let at = "2026-06-01T11:50:00Z";
+    document["notify"] = json!({
+        "signal": {
+            "target": "SIGHUP to the process of a.pid", "state": "idle", "generation": 3, "result": "ok",
+            "reason": null, "at": at, "attempts": 1,
+        },
+        "exec": {
+            "target": "/bin/reload", "state": "retrying", "generation": 3, "result": "failed",
+            "reason": "/bin/reload ended with exit status: 1\u{1b}[2J", "at": at, "attempts": 4,
+        },
+        "http": { "target": "POST to http://127.0.0.1", "state": "idle", "result": null },
+    });
+    document["confirm"] = json!({
+        "target": "server", "generation": 3, "result": "not_confirmed", "reason": "a:4222 presents bb",
+        "at": at,
+    });
+    let page = page(&document);
+    let expected = "
+Other processes
+  signal   SIGHUP to the process of a.pid: ok, generation 3, 10 minutes ago
+  exec     /bin/reload: FAILED, attempt 4, generation 3, 10 minutes ago
+  http     POST to http://127.0.0.1: nothing to tell yet
+  confirm  server: NOT CONFIRMED, generation 3, 10 minutes ago
+
+What to do
+  /bin/reload ended with exit status: 1\u{fffd}[2J
+  a:4222 presents bb: read the server's log; it must read the very files, and reload when it is told.
+";
+    assert!(page.ends_with(expected), "{page}");
+}
+
+#[test]
 fn three_truths_that_differ_are_told_apart() {
     let mut document = good();
     document["disk"] = json!({
