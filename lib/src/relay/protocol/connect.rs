@@ -74,6 +74,9 @@ impl Connect {
     /// Reads the JSON of a CONNECT. What it does not say is as nats-server takes it: verbose,
     /// pedantic, echo.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ConnectError> {
+        // Go reads bytes that are no text as U+FFFD, so to the server it is the same CONNECT.
+        let text = Zeroizing::new(String::from_utf8_lossy(json).into_owned());
+        let json = text.as_bytes();
         let object = Object::parse(json)?;
         let flag = |member, absent| Ok::<bool, WrongType>(object.value(member)?.unwrap_or(absent));
         for member in CREDENTIALS {

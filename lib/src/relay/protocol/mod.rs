@@ -19,10 +19,16 @@ mod arguments;
 mod client;
 mod connect;
 mod error;
+mod framing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod info;
+#[cfg(test)]
+mod judged;
 mod object;
-mod payload;
 mod server;
+#[cfg(test)]
+mod splits;
 mod verb;
 
 pub(crate) use client::{ClientOp, ClientParser};

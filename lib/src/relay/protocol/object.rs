@@ -57,6 +57,15 @@ impl<'a> Object<'a> {
 }
 
 impl Member<'_> {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// As it is written.
+    pub(super) fn text(&self) -> String {
+        format!("{}:{}", self.key, self.value)
+    }
+
     pub(super) fn is(&self, name: &str) -> bool {
         self.name == name
     }
