@@ -1,7 +1,5 @@
 //! What stands behind a verb: words between blanks, and sizes.
 
-use super::verb::is_blank;
-
 /// The longest size the protocol can announce: nats-server reads nine digits and no more.
 pub(super) const LARGEST_SIZE: u64 = 999_999_999;
 

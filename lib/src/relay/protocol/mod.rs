@@ -32,7 +32,7 @@ mod splits;
 mod verb;
 
 pub(crate) use client::{ClientOp, ClientParser};
-pub(crate) use connect::{Connect, ConnectError, Credentials};
+pub(crate) use connect::{Connect, Credentials};
 pub(crate) use error::ProtocolError;
 pub(crate) use info::{InfoError, InfoRewrite, ServerInfo, rewrite_info};
 pub(crate) use server::{ServerOp, ServerParser};

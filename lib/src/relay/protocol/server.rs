@@ -51,15 +51,11 @@ pub(crate) struct ServerParser {
 }
 
 impl ServerParser {
+    /// INFO's `max_payload` is no limit here: it binds those who publish.
     pub(crate) fn new(limits: ParseLimits) -> Self {
         Self {
             framing: Framing::new(limits),
         }
-    }
-
-    /// From the next operation on. INFO's `max_payload` is none: it binds publishers.
-    pub(crate) fn set_max_payload(&mut self, bytes: u64) {
-        self.framing.limits.max_payload = bytes;
     }
 
     /// Between two operations: what comes next may come from elsewhere.

@@ -47,7 +47,7 @@ pub(super) enum Found<'a, Kind> {
     Unknown,
 }
 
-pub(super) const fn is_blank(byte: u8) -> bool {
+const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
