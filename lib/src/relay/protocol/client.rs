@@ -1,14 +1,14 @@
 //! What a client sends: operations out of its bytes.
 
-use memchr::memchr;
+use std::fmt;
 
 use super::arguments::{size, size_with_headers, words};
-use super::payload::Payload;
-use super::verb::{Found, Verb, find};
+use super::framing::{Framing, Piece};
+use super::verb::Verb;
 use super::{ParseLimits, ProtocolError, Step};
 
 /// One operation of a client. All slices borrow from the buffer that was shown to the parser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientOp<'a> {
     /// The JSON behind CONNECT, not looked into.
     Connect(&'a [u8]),
@@ -34,6 +34,31 @@ pub(crate) enum ClientOp<'a> {
     Other,
 }
 
+/// Without the credentials that CONNECT holds.
+impl fmt::Debug for ClientOp<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        match self {
+            Self::Connect(_) => write!(f, "CONNECT …"),
+            Self::Ping => write!(f, "PING"),
+            Self::Pong => write!(f, "PONG"),
+            Self::Publish { headers, size } => {
+                write!(f, "{} {size}", if *headers { "HPUB" } else { "PUB" })
+            }
+            Self::Subscribe {
+                subject,
+                queue,
+                sid,
+            } => {
+                let queue = queue.map(text);
+                write!(f, "SUB {} {queue:?} {}", text(subject), text(sid))
+            }
+            Self::Unsubscribe { sid, max } => write!(f, "UNSUB {} {max:?}", text(sid)),
+            Self::Other => write!(f, "other"),
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     Publish { headers: bool },
@@ -47,48 +72,38 @@ enum Kind {
     Error,
 }
 
-const fn verb(word: &'static [u8], arguments: bool, kind: Kind) -> Verb<Kind> {
-    Verb {
-        word,
-        arguments,
-        kind,
-    }
-}
-
 /// The frequent ones first.
 const VERBS: [Verb<Kind>; 10] = [
-    verb(b"pub", true, Kind::Publish { headers: false }),
-    verb(b"hpub", true, Kind::Publish { headers: true }),
-    verb(b"sub", true, Kind::Subscribe),
-    verb(b"unsub", true, Kind::Unsubscribe),
-    verb(b"ping", false, Kind::Ping),
-    verb(b"pong", false, Kind::Pong),
-    verb(b"connect", false, Kind::Connect),
-    verb(b"+ok", false, Kind::Ok),
-    verb(b"info", false, Kind::Info),
-    verb(b"-err", true, Kind::Error),
+    Verb::new(b"pub", true, Kind::Publish { headers: false }),
+    Verb::new(b"hpub", true, Kind::Publish { headers: true }),
+    Verb::new(b"sub", true, Kind::Subscribe),
+    Verb::new(b"unsub", true, Kind::Unsubscribe),
+    Verb::new(b"ping", false, Kind::Ping),
+    Verb::new(b"pong", false, Kind::Pong),
+    Verb::new(b"connect", false, Kind::Connect),
+    Verb::new(b"+ok", false, Kind::Ok),
+    Verb::new(b"info", false, Kind::Info),
+    Verb::new(b"-err", true, Kind::Error),
 ];
 
 /// Parses what one client sends, from the beginning of its connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientParser {
-    limits: ParseLimits,
+    framing: Framing,
     headers: bool,
-    payload: Payload,
 }
 
 impl ClientParser {
     pub(crate) fn new(limits: ParseLimits) -> Self {
         Self {
-            limits,
+            framing: Framing::new(limits),
             headers: true,
-            payload: Payload::default(),
         }
     }
 
     /// What the server's INFO says, from the next operation on.
     pub(crate) fn set_max_payload(&mut self, bytes: u64) {
-        self.limits.max_payload = bytes;
+        self.framing.limits.max_payload = bytes;
     }
 
     /// Whether both ends said that they use headers; if not, nats-server refuses HPUB. Until then
@@ -99,7 +114,7 @@ impl ClientParser {
 
     /// Between two operations: what comes next may go another way.
     pub(crate) fn at_boundary(&self) -> bool {
-        self.payload.is_complete()
+        self.framing.at_boundary()
     }
 
     /// What the first of the unread bytes are. The caller has dealt with them when it asks again,
@@ -108,50 +123,21 @@ impl ClientParser {
         &mut self,
         unread: &'a [u8],
     ) -> Result<Step<ClientOp<'a>>, ProtocolError> {
-        if unread.is_empty() {
-            return Ok(Step::More);
-        }
-        if !self.payload.is_complete() {
-            let (length, last) = self.payload.take(unread)?;
-            return Ok(Step::Payload { length, last });
-        }
-        let Some(end) = memchr(b'\n', unread) else {
-            return self.incomplete(unread);
-        };
-        let line = unread.get(..end).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Found::Verb(kind, arguments) = find(&VERBS, line, true) else {
-            return Err(ProtocolError::UnknownOperation);
-        };
-        self.within_limit(arguments)?;
-        let op = self.operation(kind, arguments)?;
-        if let ClientOp::Publish { size, .. } = op {
-            self.announce(size)?;
-        }
-        Ok(Step::Line {
-            op,
-            length: end + 1,
-        })
-    }
-
-    /// A line without an end: junk is known by its first bytes already.
-    fn incomplete<'a>(&self, line: &[u8]) -> Result<Step<ClientOp<'a>>, ProtocolError> {
-        match find(&VERBS, line, false) {
-            Found::Unknown => Err(ProtocolError::UnknownOperation),
-            Found::Partial => Ok(Step::More),
-            Found::Verb(_, arguments) => {
-                self.within_limit(arguments.strip_suffix(b"\r").unwrap_or(arguments))?;
-                Ok(Step::More)
+        Ok(match self.framing.next(&VERBS, unread)? {
+            Piece::More => Step::More,
+            Piece::Payload { length, last } => Step::Payload { length, last },
+            Piece::Line {
+                kind,
+                arguments,
+                length,
+            } => {
+                let op = self.operation(kind, arguments)?;
+                if let ClientOp::Publish { size, .. } = op {
+                    self.framing.announce(size)?;
+                }
+                Step::Line { op, length }
             }
-        }
-    }
-
-    fn within_limit(&self, arguments: &[u8]) -> Result<(), ProtocolError> {
-        let limit = self.limits.control_line;
-        if arguments.len() > limit {
-            return Err(ProtocolError::ControlLineTooLong { limit });
-        }
-        Ok(())
+        })
     }
 
     fn operation<'a>(
@@ -177,15 +163,6 @@ impl ClientParser {
             Kind::Error => return Err(ProtocolError::ClientGaveUp),
         }
         .map_err(|operation| ProtocolError::BadArguments { operation })
-    }
-
-    fn announce(&mut self, size: u64) -> Result<(), ProtocolError> {
-        let limit = self.limits.max_payload;
-        if size > limit {
-            return Err(ProtocolError::PayloadTooLarge { size, limit });
-        }
-        self.payload.announce(size);
-        Ok(())
     }
 }
 

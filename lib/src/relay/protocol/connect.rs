@@ -61,35 +61,37 @@ const CREDENTIALS: [&str; 7] = [
 pub(crate) struct Connect {
     json: Zeroizing<Vec<u8>>,
     verbose: bool,
-    pedantic: bool,
     echo: bool,
     headers: bool,
-    no_responders: bool,
     understands_info: bool,
     signed: bool,
-    name: Option<String>,
 }
 
 impl Connect {
     /// Reads the JSON of a CONNECT. What it does not say is as nats-server takes it: verbose,
-    /// pedantic, echo.
+    /// echo.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ConnectError> {
+        // Go reads bytes that are no text as U+FFFD, so to the server it is the same CONNECT.
+        let text = Zeroizing::new(String::from_utf8_lossy(json).into_owned());
+        let json = text.as_bytes();
         let object = Object::parse(json)?;
         let flag = |member, absent| Ok::<bool, WrongType>(object.value(member)?.unwrap_or(absent));
         for member in CREDENTIALS {
             given(&object, member)?;
         }
-        flag("tls_required", false)?;
+        for member in ["pedantic", "no_responders", "tls_required"] {
+            flag(member, false)?;
+        }
+        for member in ["name", "lang", "version"] {
+            object.value::<String>(member)?;
+        }
         let signed = given(&object, "sig")?.is_some() || given(&object, "proxy_sig")?.is_some();
         Ok(Self {
             verbose: flag("verbose", true)?,
-            pedantic: flag("pedantic", true)?,
             echo: flag("echo", true)?,
             headers: flag("headers", false)?,
-            no_responders: flag("no_responders", false)?,
             understands_info: object.value::<i64>("protocol")?.unwrap_or(0) >= 1,
             signed,
-            name: object.value("name")?,
             json: Zeroizing::new(json.to_vec()),
         })
     }
@@ -97,11 +99,6 @@ impl Connect {
     /// The client waits for `+OK` after every operation.
     pub(crate) fn verbose(&self) -> bool {
         self.verbose
-    }
-
-    /// The server checks subjects more strictly.
-    pub(crate) fn pedantic(&self) -> bool {
-        self.pedantic
     }
 
     /// The client wants its own messages back, if it subscribes to them.
@@ -112,11 +109,6 @@ impl Connect {
     /// The client understands headers.
     pub(crate) fn headers(&self) -> bool {
         self.headers
-    }
-
-    /// The client wants to be told that nobody listens to a request.
-    pub(crate) fn no_responders(&self) -> bool {
-        self.no_responders
     }
 
     /// The client understands an INFO at any time (`protocol` 1), not only the first.
@@ -136,11 +128,6 @@ impl Connect {
         };
         let mut members = CREDENTIALS.into_iter();
         members.any(|member| given(&object, member).is_ok_and(|given| given.is_some()))
-    }
-
-    /// What the client calls itself.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
     }
 
     /// User, password and token, to be compared with those that the relay asks for.
@@ -192,7 +179,6 @@ impl Connect {
         json.push(b'}');
         Self {
             json,
-            name: self.name.clone(),
             signed: credentials.signature.is_some(),
             ..*self
         }
@@ -246,52 +232,4 @@ impl fmt::Debug for Credentials {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONNECT: &str = r#"{"verbose":false,"echo":false,"user":"alice","pass":"s3cret","tls_required":true,"name":"orders","protocol":1,"new":{"user": 1}}"#;
-
-    fn line(connect: &Connect) -> String {
-        String::from_utf8(connect.line().to_vec()).unwrap()
-    }
-
-    #[test]
-    fn what_is_not_said_is_as_nats_server_takes_it() {
-        let connect = Connect::parse(b"{}").unwrap();
-        assert!(connect.verbose() && connect.pedantic() && connect.echo());
-        assert!(!connect.headers() && !connect.no_responders() && !connect.signed());
-        assert_eq!(connect.name(), None);
-        assert_eq!(line(&connect), "CONNECT {}\r\n");
-    }
-
-    #[test]
-    fn only_tls_required_is_changed() {
-        let connect = Connect::parse(CONNECT.as_bytes()).unwrap();
-        assert!(!connect.verbose() && !connect.echo() && connect.understands_info());
-        assert_eq!(connect.name(), Some("orders"));
-        let expected = CONNECT.replace("\"tls_required\":true", "\"tls_required\":false");
-        assert_eq!(line(&connect), format!("CONNECT {expected}\r\n"));
-    }
-
-    #[test]
-    fn credentials_are_taken_out_and_put_in() {
-        let connect = Connect::parse(CONNECT.as_bytes()).unwrap();
-        let (user, password, token) = connect.local_credentials();
-        assert_eq!(user.unwrap().as_str(), "alice");
-        assert_eq!(password.unwrap().as_str(), "s3cret");
-        assert_eq!(token, None);
-        let without = connect.without_credentials();
-        assert_eq!(
-            line(&without),
-            "CONNECT {\"verbose\":false,\"echo\":false,\"tls_required\":false,\"name\":\"orders\",\"protocol\":1,\"new\":{\"user\": 1}}\r\n"
-        );
-        let credentials = Credentials {
-            token: Some(Zeroizing::new("t\"\n".to_owned())),
-            ..Credentials::default()
-        };
-        assert!(
-            line(&connect.with_credentials(&credentials))
-                .ends_with("\"new\":{\"user\": 1},\"auth_token\":\"t\\\"\\n\"}\r\n")
-        );
-    }
-}
+mod tests;

@@ -157,41 +157,4 @@ fn parse(json: &[u8]) -> Result<Object<'_>, InfoError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INFO: &str = r#"{"server_id":"NA","server_name":"n1","version":"2.15.1","proto":1,"headers":true,"auth_required":true,"tls_required":true,"tls_verify":true,"max_payload":1048576,"client_id":7,"nonce":"abc","connect_urls":["10.0.0.1:4222"],"ws_connect_urls":[],"xkey":"X","new":{"tls_required":[1, 2]}}"#;
-
-    fn rewritten(json: &str, rewrite: &InfoRewrite) -> String {
-        String::from_utf8(rewrite_info(json.as_bytes(), rewrite).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn the_server_is_known_by_its_info() {
-        let expected = ServerInfo {
-            server_id: "NA".into(),
-            server_name: "n1".into(),
-            version: "2.15.1".into(),
-            max_payload: 1_048_576,
-            client_id: Some(7),
-            nonce: Some("abc".into()),
-            auth_required: true,
-            headers: true,
-            lame_duck: false,
-        };
-        assert_eq!(ServerInfo::parse(INFO.as_bytes()), Ok(expected));
-        let unlimited = ServerInfo::parse(br#"{"max_payload":-1,"ldm":true}"#).unwrap();
-        assert_eq!(
-            (unlimited.max_payload, unlimited.lame_duck),
-            (u64::MAX, true)
-        );
-    }
-
-    #[test]
-    fn a_client_sees_neither_tls_nor_other_addresses() {
-        assert_eq!(
-            rewritten(INFO, &InfoRewrite::default()),
-            "INFO {\"server_id\":\"NA\",\"server_name\":\"n1\",\"version\":\"2.15.1\",\"proto\":1,\"headers\":true,\"auth_required\":true,\"max_payload\":1048576,\"client_id\":7,\"nonce\":\"abc\",\"xkey\":\"X\",\"new\":{\"tls_required\":[1, 2]}}\r\n"
-        );
-    }
-}
+mod tests;

@@ -19,14 +19,20 @@ mod arguments;
 mod client;
 mod connect;
 mod error;
+mod framing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod info;
+#[cfg(test)]
+mod judged;
 mod object;
-mod payload;
 mod server;
+#[cfg(test)]
+mod splits;
 mod verb;
 
 pub(crate) use client::{ClientOp, ClientParser};
-pub(crate) use connect::{Connect, ConnectError, Credentials};
+pub(crate) use connect::{Connect, Credentials};
 pub(crate) use error::ProtocolError;
 pub(crate) use info::{InfoError, InfoRewrite, ServerInfo, rewrite_info};
 pub(crate) use server::{ServerOp, ServerParser};

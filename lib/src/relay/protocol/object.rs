@@ -57,6 +57,17 @@ impl<'a> Object<'a> {
 }
 
 impl Member<'_> {
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// As it is written.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn text(&self) -> String {
+        format!("{}:{}", self.key, self.value)
+    }
+
     pub(super) fn is(&self, name: &str) -> bool {
         self.name == name
     }

@@ -1,10 +1,8 @@
 //! What nats-server sends: operations out of its bytes.
 
-use memchr::memchr;
-
 use super::arguments::{size, size_with_headers, words};
-use super::payload::Payload;
-use super::verb::{Found, Verb, find};
+use super::framing::{Framing, Piece};
+use super::verb::Verb;
 use super::{ParseLimits, ProtocolError, Step};
 
 /// One operation of a server. All slices borrow from the buffer that was shown to the parser.
@@ -35,48 +33,34 @@ enum Kind {
     Error,
 }
 
-const fn verb(word: &'static [u8], arguments: bool, kind: Kind) -> Verb<Kind> {
-    Verb {
-        word,
-        arguments,
-        kind,
-    }
-}
-
 /// The frequent ones first.
 const VERBS: [Verb<Kind>; 7] = [
-    verb(b"msg", true, Kind::Message { headers: false }),
-    verb(b"hmsg", true, Kind::Message { headers: true }),
-    verb(b"+ok", false, Kind::Ok),
-    verb(b"pong", false, Kind::Pong),
-    verb(b"ping", false, Kind::Ping),
-    verb(b"info", true, Kind::Info),
-    verb(b"-err", true, Kind::Error),
+    Verb::new(b"msg", true, Kind::Message { headers: false }),
+    Verb::new(b"hmsg", true, Kind::Message { headers: true }),
+    Verb::new(b"+ok", false, Kind::Ok),
+    Verb::new(b"pong", false, Kind::Pong),
+    Verb::new(b"ping", false, Kind::Ping),
+    Verb::new(b"info", true, Kind::Info),
+    Verb::new(b"-err", true, Kind::Error),
 ];
 
 /// Parses what a server sends on one connection, from its beginning.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServerParser {
-    limits: ParseLimits,
-    payload: Payload,
+    framing: Framing,
 }
 
 impl ServerParser {
+    /// INFO's `max_payload` is no limit here: it binds those who publish.
     pub(crate) fn new(limits: ParseLimits) -> Self {
         Self {
-            limits,
-            payload: Payload::default(),
+            framing: Framing::new(limits),
         }
-    }
-
-    /// From the next operation on. INFO's `max_payload` is none: it binds publishers.
-    pub(crate) fn set_max_payload(&mut self, bytes: u64) {
-        self.limits.max_payload = bytes;
     }
 
     /// Between two operations: what comes next may come from elsewhere.
     pub(crate) fn at_boundary(&self) -> bool {
-        self.payload.is_complete()
+        self.framing.at_boundary()
     }
 
     /// What the first of the unread bytes are. The caller has dealt with them when it asks again,
@@ -85,59 +69,21 @@ impl ServerParser {
         &mut self,
         unread: &'a [u8],
     ) -> Result<Step<ServerOp<'a>>, ProtocolError> {
-        if unread.is_empty() {
-            return Ok(Step::More);
-        }
-        if !self.payload.is_complete() {
-            let (length, last) = self.payload.take(unread)?;
-            return Ok(Step::Payload { length, last });
-        }
-        let Some(end) = memchr(b'\n', unread) else {
-            return self.incomplete(unread);
-        };
-        let line = unread.get(..end).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Found::Verb(kind, arguments) = find(&VERBS, line, true) else {
-            return Err(ProtocolError::UnknownOperation);
-        };
-        self.within_limit(arguments)?;
-        let op = operation(kind, arguments)?;
-        if let ServerOp::Message { size, .. } = op {
-            self.announce(size)?;
-        }
-        Ok(Step::Line {
-            op,
-            length: end + 1,
-        })
-    }
-
-    /// A line without an end: junk is known by its first bytes already.
-    fn incomplete<'a>(&self, line: &[u8]) -> Result<Step<ServerOp<'a>>, ProtocolError> {
-        match find(&VERBS, line, false) {
-            Found::Unknown => Err(ProtocolError::UnknownOperation),
-            Found::Partial => Ok(Step::More),
-            Found::Verb(_, arguments) => {
-                self.within_limit(arguments.strip_suffix(b"\r").unwrap_or(arguments))?;
-                Ok(Step::More)
+        Ok(match self.framing.next(&VERBS, unread)? {
+            Piece::More => Step::More,
+            Piece::Payload { length, last } => Step::Payload { length, last },
+            Piece::Line {
+                kind,
+                arguments,
+                length,
+            } => {
+                let op = operation(kind, arguments)?;
+                if let ServerOp::Message { size, .. } = op {
+                    self.framing.announce(size)?;
+                }
+                Step::Line { op, length }
             }
-        }
-    }
-
-    fn within_limit(&self, arguments: &[u8]) -> Result<(), ProtocolError> {
-        let limit = self.limits.control_line;
-        if arguments.len() > limit {
-            return Err(ProtocolError::ControlLineTooLong { limit });
-        }
-        Ok(())
-    }
-
-    fn announce(&mut self, size: u64) -> Result<(), ProtocolError> {
-        let limit = self.limits.max_payload;
-        if size > limit {
-            return Err(ProtocolError::PayloadTooLarge { size, limit });
-        }
-        self.payload.announce(size);
-        Ok(())
+        })
     }
 }
 

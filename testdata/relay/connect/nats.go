@@ -1,0 +1,1 @@
+{"verbose":false,"pedantic":false,"tls_required":false,"name":"","lang":"go","version":"1.41.0","protocol":1,"echo":true,"headers":true,"no_responders":true}

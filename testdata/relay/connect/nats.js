@@ -1,0 +1,1 @@
+{"protocol":1,"version":"3.0.0","lang":"nats.js","verbose":false,"pedantic":false,"user":"alice","pass":"s3cret-of-the-corpus","headers":true,"no_responders":true,"tls_required":false}

@@ -1,0 +1,1 @@
+{"verbose": false, "pedantic": false, "lang": "python3", "version": "2.11.0", "protocol": 1, "headers": true, "no_responders": true, "echo": true, "auth_token": "s3cret-of-the-corpus"}
