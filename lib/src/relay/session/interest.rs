@@ -481,9 +481,4 @@ impl Interest {
         let known = self.slots.iter_mut().flatten().map(|(_, known)| known);
         known.filter(|known| known.is_live())
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.by_sid.len()
-    }
 }

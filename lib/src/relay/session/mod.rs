@@ -150,6 +150,11 @@ struct ClientState {
     discards: bool,
     /// Bytes for the current connection that wait for the end of the client's operation.
     injected: Vec<u8>,
+    /// The first PONG was passed on. As with nats-server itself no INFO but the first comes before it: there are
+    /// clients that take the first line behind their CONNECT for its answer.
+    is_greeted: bool,
+    /// The newest INFO that waits for that.
+    waiting_info: Vec<u8>,
 }
 
 /// What passed through a session.
@@ -193,6 +198,8 @@ impl Session {
                 options,
                 discards: false,
                 injected: Vec::new(),
+                is_greeted: false,
+                waiting_info: Vec::new(),
             },
             interest: Interest::new(settings.interest),
             current: LinkState::new(),

@@ -192,7 +192,10 @@ impl Session {
             }
             ServerOp::Ping => {}
             ServerOp::Pong => match self.current.pings.answered() {
-                Some(Owner::Client) => {}
+                Some(Owner::Client) => {
+                    self.client.is_greeted = true;
+                    self.deferred.append(&mut self.client.waiting_info);
+                }
                 Some(Owner::Relay(fence, number)) => {
                     self.passed(fence, number, now);
                     return Ok(Line::Swallow);
@@ -220,8 +223,10 @@ impl Session {
         let headers = self.client.options.headers && info.headers;
         self.client.parser.set_max_payload(info.max_payload);
         self.client.parser.set_headers(headers);
-        if self.client.options.understands_info {
+        if self.client.options.understands_info && self.client.is_greeted {
             self.deferred.extend_from_slice(&line);
+        } else if self.client.options.understands_info {
+            self.client.waiting_info = line;
         }
         if self.client_is_between_frames() {
             self.flush_deferred();

@@ -129,6 +129,20 @@ fn a_forced_move_passes_the_denial_on() {
 }
 
 #[test]
+fn no_info_comes_before_the_first_answer() {
+    let mut world = World::new(1, PLAIN);
+    world.subscribe("1", "a", None);
+    world.drain();
+    world.begin_handover(false);
+    world.drain();
+    assert!(has_switched(&world));
+    assert_eq!(world.ledger.infos, 0, "it would be taken for the answer");
+    world.ping();
+    world.drain();
+    assert_eq!((world.ledger.pongs, world.ledger.infos), (1, 1));
+}
+
+#[test]
 fn the_current_connection_may_break_at_any_step() {
     let (mut restored, mut closed) = (0, 0);
     for seed in 0..150 {
