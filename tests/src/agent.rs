@@ -21,6 +21,7 @@ pub struct AgentCommand {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     http_port: Option<u16>,
+    mounts: Option<String>,
 }
 
 impl AgentCommand {
@@ -31,6 +32,7 @@ impl AgentCommand {
             arguments: vec![command.into()],
             environment: Vec::new(),
             http_port: None,
+            mounts: None,
         }
     }
 
@@ -73,12 +75,30 @@ impl AgentCommand {
         Ok(self.flag("--http", format!("127.0.0.1:{port}")))
     }
 
+    /// Runs it in a mount namespace of its own, after this shell command. See [`can_mount`].
+    pub fn after_mounting(mut self, command: impl Into<String>) -> Self {
+        self.mounts = Some(command.into());
+        self
+    }
+
     /// The command line, for whoever starts it himself, and again and again.
     ///
     /// # Errors
     /// When the binary cannot be built.
     pub async fn command(&self) -> Result<Command> {
-        let mut command = Command::new(binary().await?);
+        let binary = binary().await?;
+        let mut command = match &self.mounts {
+            None => Command::new(binary),
+            Some(mounts) => {
+                let mut command = Command::new("unshare");
+                command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+                // The same process all the way, so that its id is the agent's.
+                command
+                    .arg(format!("{mounts} && exec \"$0\" \"$@\""))
+                    .arg(binary);
+                command
+            }
+        };
         command.args(&self.arguments);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("NATS_") {
@@ -216,6 +236,15 @@ impl Agent {
     pub fn stderr(&self) -> String {
         self.process.stderr()
     }
+}
+
+/// Whether this user may mount things in a namespace of its own; many containers forbid it.
+#[must_use]
+pub fn can_mount() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount"]);
+    command.args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// The agent's binary: `$NATS_MTLS_AGENT`, or built now in the profile of this test.

@@ -12,6 +12,7 @@
 //! | [`file_service`] | the same over ordinary files, and the check that the last good set stays |
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
 //! | [`drill`] | what the drills do, see and judge |
+//! | [`published`] | a program that reads a directory of certificates over and over, and judges what it found |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
 //! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
@@ -40,6 +41,7 @@ pub mod metrics;
 pub mod pki;
 pub mod process;
 pub mod prometheus;
+pub mod published;
 pub mod scraped_agent;
 pub mod server;
 pub mod service;

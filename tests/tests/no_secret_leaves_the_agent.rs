@@ -1,10 +1,14 @@
 //! Promise 9 on the running agent: its log at TRACE, its status, its metrics and `check` hold no
 //! key bytes and no credentials.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
 use anyhow::{Result, ensure};
 use nats_mtls_tests::agent::AgentCommand;
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
+use nats_mtls_tests::published;
 use nats_mtls_tests::server::{NatsServer, ServerSettings, Verify};
 use nats_mtls_tests::wait::{PATIENCE, eventually};
 
@@ -31,8 +35,10 @@ async fn whatever_it_is_asked() -> Result<()> {
     let url = server
         .url()
         .replace("tls://", &format!("tls://alice:{PASSWORD}@"));
+    let published = tempfile::tempdir()?;
     let agent = AgentCommand::new("run")
         .volume(&volume)
+        .flag("--publish-dir", published.path())
         .environment("NATS_URL", &url)
         .flag("--settle", "0s")
         .flag("--poll-interval", "200ms")
@@ -75,6 +81,17 @@ async fn whatever_it_is_asked() -> Result<()> {
             said.push_str(&finished.stdout);
             said.push_str(&finished.stderr);
         }
+    }
+    // The key is where other processes are to find it, and nowhere else.
+    let set = published::current(published.path());
+    ensure!(published::read(&set)?.is_some(), "nothing was published");
+    for entry in fs::read_dir(&set)? {
+        let entry = entry?;
+        let leaks = other.leak_in(&fs::read_to_string(entry.path())?);
+        let mode = entry.metadata()?.mode() & 0o7777;
+        let is_private = leaks.is_some() && mode == 0o600;
+        let is_public = leaks.is_none() && mode == 0o644;
+        ensure!(is_private || is_public, "{entry:?}: {mode:o} {leaks:?}");
     }
     agent.terminate()?;
     agent.wait(PATIENCE).await?;

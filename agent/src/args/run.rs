@@ -27,6 +27,10 @@ HTTP (read-only):
   /status                    everything that is known, as JSON
   /metrics                   the same and what happened, for Prometheus
 
+Publish directory, laid out as kubelet lays out a secret; follow ..data, or read tls-combined.pem:
+  ..data -> ..nats_mtls_TIME, and tls.crt tls.key ca.crt tls-combined.pem (ca.crl with --crl) -> ..data/
+  keys by --publish-mode, the rest readable by everyone; other files there are never touched
+
 Examples:
   nats-mtls-agent run --cert tls.crt --key tls.key --ca ca.crt --server tls://nats:4222
   nats-mtls-agent run --cert bundle.pem --ca ca.crt    # key in the bundle; watches, connects to nobody

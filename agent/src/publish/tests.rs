@@ -100,6 +100,12 @@ impl Storage for Unlucky {
     }
 }
 
+/// In memory if there is such a place: hundreds of sets are flushed.
+fn scratch() -> TempDir {
+    let memory = tempfile::tempdir_in("/dev/shm");
+    memory.or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 const NAMES: [&str; 4] = ["tls.crt", "tls.key", "ca.crt", "tls-combined.pem"];
 
 fn file(name: &'static str, text: &str, mode: u32) -> File {
@@ -197,7 +203,7 @@ fn killed_at_any_step_it_leaves_the_previous_or_the_next_set_whole() {
     ] {
         let mut deaths = Vec::new();
         for luck in 0.. {
-            let directory = tempfile::tempdir().unwrap();
+            let directory = scratch();
             if let Some(former) = former {
                 publish(&directory, former, 59).unwrap();
             }
@@ -245,7 +251,7 @@ fn a_step_that_fails_leaves_nothing_behind_and_names_the_path_and_the_way_out() 
         (Errno::IO, "It is tried again"),
     ] {
         for luck in 0.. {
-            let directory = tempfile::tempdir().unwrap();
+            let directory = scratch();
             publish(&directory, "old", 59).unwrap();
             let before = listing(&directory);
             let result = publish_unluckily(&directory, "new", luck, Fate::Fails(errno)).unwrap();
@@ -280,7 +286,7 @@ fn a_step_that_fails_leaves_nothing_behind_and_names_the_path_and_the_way_out() 
 
 #[test]
 fn the_same_set_is_not_written_again_and_a_changed_mode_is() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     assert_eq!(publish(&directory, "a", 1).unwrap(), Published::New);
     assert_eq!(publish(&directory, "a", 2).unwrap(), Published::Unchanged);
     assert!(listing(&directory).contains(&set_name(1).to_string()));
@@ -302,7 +308,7 @@ fn the_same_set_is_not_written_again_and_a_changed_mode_is() {
 
 #[test]
 fn the_set_before_the_current_one_stays_for_its_last_readers() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let mut writer = writer(&directory);
     for (second, expected) in [(1, 1), (2, 2), (3, 2)] {
         let text = second.to_string();
@@ -316,7 +322,7 @@ fn the_set_before_the_current_one_stays_for_its_last_readers() {
 
 #[test]
 fn a_file_that_is_not_in_the_set_any_more_has_no_link_any_more() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let mut writer = writer(&directory);
     writer.publish(&with_crl("a"), &set_name(1)).unwrap();
     assert!(fs::read(directory.path().join("ca.crl")).is_ok());
@@ -336,7 +342,7 @@ fn what_is_foreign_and_in_the_way_is_named_and_nothing_is_touched() {
         ("..data_tmp", |path| fs::write(path, "mine")),
     ];
     for (name, make) in cases {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         make(&directory.path().join(name)).unwrap();
         let before = listing(&directory);
         let error = publish(&directory, "a", 1).unwrap_err().to_string();
@@ -349,8 +355,8 @@ fn what_is_foreign_and_in_the_way_is_named_and_nothing_is_touched() {
 
 #[test]
 fn what_is_foreign_and_not_in_the_way_is_left_where_it_is() {
-    let directory = tempfile::tempdir().unwrap();
-    let elsewhere = tempfile::tempdir().unwrap();
+    let directory = scratch();
+    let elsewhere = scratch();
     let at = |name: &str| directory.path().join(name);
     fs::write(elsewhere.path().join("tls.key"), "precious").unwrap();
     fs::write(at("notes.txt"), "mine").unwrap();
@@ -386,7 +392,7 @@ fn what_is_foreign_and_not_in_the_way_is_left_where_it_is() {
 
 #[test]
 fn a_directory_that_cannot_be_one_is_named_with_a_way_out() {
-    let parent = tempfile::tempdir().unwrap();
+    let parent = scratch();
     let open = |path: &Path| Directory::open(path).unwrap_err().to_string();
     let missing = parent.path().join("missing");
     let error = open(&missing);
@@ -402,7 +408,7 @@ fn a_directory_that_cannot_be_one_is_named_with_a_way_out() {
 
 #[test]
 fn two_agents_do_not_share_a_directory() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let first = Directory::open(directory.path()).unwrap();
     let error = Directory::open(directory.path()).unwrap_err();
     assert!(matches!(error, PublishError::Locked { .. }));
@@ -416,7 +422,7 @@ fn two_agents_do_not_share_a_directory() {
 
 #[test]
 fn a_directory_that_was_replaced_is_noticed() {
-    let parent = tempfile::tempdir().unwrap();
+    let parent = scratch();
     let path = parent.path().join("a");
     fs::create_dir(&path).unwrap();
     let directory = Directory::open(&path).unwrap();

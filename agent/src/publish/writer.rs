@@ -143,20 +143,20 @@ impl<S: Storage> Writer<S> {
     }
 
     fn write(&self, contents: &Contents, name: &SetName) -> Result<(), PublishError> {
+        // Errors speak of the names that people know: that of the set is another at each attempt.
         let made = self.storage.make_set(name);
-        made.map_err(self.failed(name.as_str(), Action::Make))?;
+        made.map_err(self.failed("", Action::Make))?;
         for file in contents.files() {
-            let at = format!("{name}/{}", file.name);
             self.storage.write(name, file).map_err(|error| {
                 let (action, cause) = match error {
                     WriteError::Write(cause) => (Action::Write, cause),
                     WriteError::Group(cause) => (Action::GiveToGroup, cause),
                 };
-                self.failed(&at, action)(cause)
+                self.failed(file.name, action)(cause)
             })?;
         }
         let sealed = self.storage.seal(name);
-        sealed.map_err(self.failed(name.as_str(), Action::Flush))?;
+        sealed.map_err(self.failed("", Action::Flush))?;
         // Before the swap, so that all of them begin to lead somewhere at one moment.
         self.make_links(contents, &self.survey()?)?;
         self.link(Path::new(name.as_str()), DATA_TMP)?;

@@ -18,6 +18,7 @@ pub(super) fn steps(document: &Document, now: SystemTime) -> Vec<String> {
     steps.extend(on_wire(document));
     steps.extend(document.notify.iter().flat_map(Notify::steps));
     steps.extend(document.confirm.as_ref().and_then(Confirm::step));
+    steps.extend(publishing(document));
     steps.extend(ending(document, now));
     steps.extend(watching(document));
     if steps.is_empty() {
@@ -109,6 +110,14 @@ fn on_wire(document: &Document) -> Option<String> {
         "Wait for the move of the older connections; if it takes minutes, read the agent's log."
             .to_owned()
     })
+}
+
+fn publishing(document: &Document) -> Option<String> {
+    let error = document.publish.as_ref()?.error.as_deref()?;
+    Some(format!(
+        "Other processes do not get the new set: {}",
+        brief(error)
+    ))
 }
 
 fn ending(document: &Document, now: SystemTime) -> Option<String> {

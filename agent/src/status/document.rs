@@ -23,6 +23,7 @@ pub(super) struct Document {
     pub(super) last_rejection: Option<Rejection>,
     pub(super) last_preflight: Option<Preflight>,
     pub(super) watcher: Option<Watcher>,
+    pub(super) publish: Option<Publish>,
     pub(super) connections: Option<Vec<Connection>>,
     pub(super) notify: Option<Notify>,
     pub(super) confirm: Option<Confirm>,
@@ -76,6 +77,14 @@ pub(super) struct Preflight {
 #[derive(Debug, Deserialize)]
 pub(super) struct Watcher {
     pub(super) mode: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Publish {
+    pub(super) directory: Option<String>,
+    pub(super) generation: Option<u64>,
+    pub(super) error: Option<String>,
+    pub(super) failing_since: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -35,6 +35,7 @@ fn draw_into(page: &mut String, document: &Document, url: &str, now: SystemTime)
     }
     draw_truths(page, document, now)?;
     draw_connections(page, document, now)?;
+    draw_publish(page, document, now)?;
     draw_reloads(page, document, now)?;
     draw_others(page, document, now)?;
     draw_warnings(page, document)?;
@@ -160,6 +161,23 @@ fn on_wire(connection: &Connection, document: &Document, now: SystemTime) -> (St
             format!("{name}: OLDER than active, not moved yet"),
         ),
     }
+}
+
+fn draw_publish(page: &mut String, document: &Document, now: SystemTime) -> fmt::Result {
+    let Some(publish) = &document.publish else {
+        return Ok(());
+    };
+    let directory = publish.directory.as_deref().unwrap_or("unknown directory");
+    let mut shown = match publish.generation {
+        Some(generation) if Some(generation) == document.generation => "the same as active".into(),
+        Some(generation) => format!("generation {generation}, OLDER than active"),
+        None => "nothing of this process yet".to_owned(),
+    };
+    if let Some(since) = time(&publish.failing_since) {
+        write!(shown, ", FAILING since {}", ago(since, now))?;
+    }
+    writeln!(page, "\nPublished for other processes")?;
+    write_table(page, &[(brief(directory), shown)])
 }
 
 fn draw_connections(page: &mut String, document: &Document, now: SystemTime) -> fmt::Result {

@@ -243,3 +243,26 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_it_is() {
         page.len()
     );
 }
+
+#[test]
+fn what_other_processes_find_is_shown_and_why_they_do_not_find_more() {
+    let mut document = good();
+    document["publish"] = json!({
+        "directory": "/run/nats-tls", "result": "published", "generation": 3, "error": null,
+        "failing_since": null,
+    });
+    let shown = page(&document);
+    let line = "\nPublished for other processes\n  /run/nats-tls  the same as active\n";
+    assert!(shown.contains(line), "{shown}");
+    assert_eq!(to_do(&document), "  Nothing.\n");
+
+    document["publish"] = json!({
+        "directory": "/run/nats-tls", "result": "failed", "generation": 2,
+        "error": "/run/nats-tls/tls.key: cannot write: No space left on device. Make room",
+        "failing_since": "2026-06-01T11:00:00Z",
+    });
+    let shown = page(&document);
+    let line = "  /run/nats-tls  generation 2, OLDER than active, FAILING since 60 minutes ago\n";
+    assert!(shown.contains(line), "{shown}");
+    assert!(to_do(&document).contains("Make room"), "{shown}");
+}

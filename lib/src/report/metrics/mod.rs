@@ -1,4 +1,5 @@
-//! Makes metrics of what the layers report: the only place that talks to the `metrics` facade.
+//! Makes metrics of what the layers report: the only place in the
+//! library that talks to the `metrics` facade.
 //!
 //! Counters are set to the totals that the layers keep, so an emission that is late, repeated or
 //! left out makes nothing wrong. Only histograms need each observation once; the journal keeps
