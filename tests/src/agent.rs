@@ -176,15 +176,23 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Where it serves HTTP, `host:port`.
+    ///
+    /// # Errors
+    /// When it was started without [`AgentCommand::http`].
+    pub fn http_address(&self) -> Result<String> {
+        let port = self
+            .http_port
+            .context("the agent was started without HTTP")?;
+        Ok(format!("127.0.0.1:{port}"))
+    }
+
     /// Asks its HTTP port, for example for `/readyz`.
     ///
     /// # Errors
     /// When nothing answers, or it was started without [`AgentCommand::http`].
     pub async fn get(&self, path: &str) -> Result<Response> {
-        let port = self
-            .http_port
-            .context("the agent was started without HTTP")?;
-        http::get(&format!("http://127.0.0.1:{port}{path}")).await
+        http::get(&format!("http://{}{path}", self.http_address()?)).await
     }
 
     /// The JSON of `/status`.

@@ -183,3 +183,30 @@ async fn nothing_that_was_acknowledged_is_lost_over_restarts_and_rotations() -> 
     assert_eq!(messages, u64::try_from(acknowledged.len())?, "stored once");
     Ok(())
 }
+
+/// What the example documents as its limit: the records are gone, publishing goes on.
+#[tokio::test]
+async fn a_stream_that_the_server_lost_is_made_again_without_what_was_in_it() -> Result<()> {
+    let mut service = service().await?;
+    let config = stream::Config {
+        name: "AUDIT".to_owned(),
+        subjects: vec!["audit.>".to_owned()],
+        storage: stream::StorageType::Memory,
+        ..stream::Config::default()
+    };
+    let client = service.connection.client().clone();
+    let publisher = AuditPublisher::new(client.clone(), config, "audit.logins");
+    for number in 1..=3 {
+        let receipt = publisher
+            .publish(&format!("before-{number}"), "kept in memory")
+            .await;
+        assert_eq!(receipt.sequence, number);
+    }
+    service.server.restart().await?;
+    let publishing = publisher.publish("after", "kept in memory");
+    let receipt = tokio::time::timeout(PATIENCE, publishing).await?;
+    ensure!(receipt.sequence == 1 && receipt.attempts > 1, "{receipt:?}");
+    let stream = jetstream::new(client).get_stream("AUDIT").await?;
+    assert_eq!(stream.cached_info().state.messages, 1);
+    Ok(())
+}

@@ -90,7 +90,25 @@ async fn from_nothing_to_ready_and_through_an_outage() -> Result<()> {
     )
     .await?;
     server.restart().await?;
-    expect(&agent, None, 200).await
+    expect(&agent, None, 200).await?;
+    // The same as events, with the cause, for whoever reads logs.
+    let log = agent.stderr();
+    let of_us = |line: &&str| line.contains(r#"component="nats-mtls-agent""#);
+    let events: Vec<_> = log.lines().filter(of_us).collect();
+    for (event, cause) in [
+        ("connected", "generation=1"),
+        ("disconnected", r#"cause="network""#),
+        ("reconnected", r#"cause="network""#),
+    ] {
+        let word = format!(" {event} ");
+        let told = events.iter().filter(|line| line.contains(&word));
+        let told: Vec<_> = told.collect();
+        ensure!(
+            told.len() == 1 && told[0].contains(cause),
+            "{event}: {told:?} in\n{log}"
+        );
+    }
+    Ok(())
 }
 
 #[tokio::test]

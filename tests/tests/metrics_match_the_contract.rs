@@ -278,3 +278,40 @@ async fn without_a_server_there_is_no_connection_in_it() -> Result<()> {
     ensure!(!text.contains("nats_mtls_relay_"), "{text}");
     Ok(())
 }
+
+/// As large as an agent's scrape can be: more roots and intermediates than are told, with names
+/// longer than anybody reads, at a server that has such a chain too.
+#[tokio::test]
+async fn the_largest_scrape_is_bounded() -> Result<()> {
+    let name = |number: u32| format!("{number} {}", "ü".repeat(300));
+    let authority = Authority::new(&name(0));
+    let issuing = (2..=3).fold(authority.intermediate(&name(1)), |above, number| {
+        above.intermediate(&name(number))
+    });
+    let server_leaf = issuing.issue(&LeafSpec::server());
+    let settings = ServerSettings::new(&authority).with_identity(&server_leaf);
+    let server = NatsServer::start(settings).await?;
+    let roots = (10..50).map(|number| Authority::new(&name(number)).root_pem());
+    let roots = roots.chain([authority.root_pem()]).collect::<String>();
+    let leaf = issuing.issue(&LeafSpec::client(&name(4)));
+    let files = PlainFiles::new(&Contents::new(&leaf, &roots))?;
+    let agent = AgentCommand::new("run")
+        .plain_files(&files)
+        .flag("--server", server.url())
+        .flag("--component", "c".repeat(64))
+        .http()?
+        .start()
+        .await?;
+    eventually(PATIENCE, "ready", || async {
+        let ready = agent.get("/readyz").await.ok();
+        Ok(ready.filter(|answer| answer.status == 200).map(|_| ()))
+    })
+    .await?;
+    let (text, _) = scrape(&agent, "with long names").await?;
+    let told = text
+        .lines()
+        .filter(|line| line.starts_with("nats_mtls_certificate_info{"));
+    ensure!(told.count() > 8, "{text}");
+    ensure!(text.contains("role=\"server\""), "{text}");
+    Ok(())
+}

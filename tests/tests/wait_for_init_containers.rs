@@ -1,11 +1,14 @@
 //! `nats-mtls-agent wait` against a real nats-server: it returns once NATS accepts the files, tells
 //! silence from refusal, and leaves no connection behind.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use nats_mtls_tests::agent::AgentCommand;
-use nats_mtls_tests::files::{Contents, PlainFiles};
+use nats_mtls_tests::agent::{self, AgentCommand};
+use nats_mtls_tests::files::{Contents, Part, PlainFiles};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::wait::{PATIENCE, eventually};
@@ -103,4 +106,57 @@ async fn a_server_that_does_not_answer_is_exit_code_three() -> Result<()> {
     ensure!(silent.code == Some(3), "{silent:?}");
     ensure!(silent.stderr.contains("no answer in time"), "{silent:?}");
     server.thaw()
+}
+
+/// At a terminal one line that is written over; everywhere else, as in an init container, lines of
+/// a log (every other test here).
+#[tokio::test]
+async fn a_person_at_a_terminal_sees_progress_in_one_line() -> Result<()> {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let files = PlainFiles::empty()?;
+    let binary = agent::binary().await?;
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&terminal)?;
+    unlockpt(&terminal)?;
+    let name = ptsname(&terminal, Vec::new())?.into_string()?;
+    let mut command = Command::new(binary);
+    command.args(["wait", "--startup-budget", "1500ms"]);
+    for (flag, part) in [
+        ("--cert", Part::Certificate),
+        ("--key", Part::Key),
+        ("--ca", Part::Roots),
+    ] {
+        command.arg(flag).arg(files.path(part));
+    }
+    command.env_clear().env("TERM", "xterm");
+    command.stderr(File::options().write(true).open(name)?);
+    let mut child = command.spawn()?;
+    // Closes our copy of the other end, so that the end of the agent is the end of the text.
+    drop(command);
+    let seen = tokio::task::spawn_blocking(move || {
+        let mut text = Vec::new();
+        // Linux says EIO, not end of file, once nobody has the other end open.
+        File::from(terminal).read_to_end(&mut text).ok();
+        let status = child.wait();
+        (String::from_utf8_lossy(&text).into_owned(), status)
+    });
+    let (text, status) = tokio::time::timeout(PATIENCE, seen).await??;
+    assert_eq!(status?.code(), Some(1), "{text}");
+    let (announced, rest) = text.split_once("\r\n").unwrap_or_default();
+    ensure!(announced.contains("waiting up to 1s 500ms"), "{text}");
+    let (progress, told) = rest.split_once("\r\n").unwrap_or_default();
+    // Each time the line is cleared and written again.
+    let lines: Vec<_> = progress.split("\r\u{1b}[2K").skip(1).collect();
+    let is_progress = |line: &&str| line.starts_with("waiting for a valid set, ");
+    ensure!(
+        lines.iter().filter(|line| is_progress(line)).count() > 1,
+        "{text}"
+    );
+    let last = lines.last().copied().unwrap_or_default();
+    ensure!(last.starts_with("error: no valid set within "), "{text}");
+    ensure!(
+        told.contains("read_error") && told.contains("What to do"),
+        "{text}"
+    );
+    Ok(())
 }

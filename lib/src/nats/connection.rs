@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::material::CertificateFacts;
-use crate::nats::lifecycle::{ConnectionEvent, ConnectionState};
+use crate::nats::event::{ConnectionEvent, ConnectionState};
 use crate::nats::totals::ConnectionTotals;
 use crate::store::Generation;
 

@@ -7,65 +7,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::nats::cause::Cause;
+use crate::nats::event::{ConnectionEvent, ConnectionState};
 use crate::nats::rotation::Link;
 use crate::store::Generation;
-
-/// Something that a dependent of the connection may want to act on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectionEvent {
-    /// Up for the first time.
-    Connected {
-        /// Of the certificate that was presented.
-        generation: Generation,
-    },
-    /// Down; the client reconnects by itself.
-    Disconnected {
-        /// Why.
-        cause: Cause,
-    },
-    /// Up again: rebuild what the server may have forgotten.
-    Reconnected {
-        /// How long the connection was down, as far as it was seen.
-        outage: Duration,
-        /// Why it had gone down.
-        cause: Cause,
-        /// Of the certificate that was presented.
-        generation: Generation,
-    },
-    /// Over for good.
-    Closed,
-}
-
-/// Where a connection is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ConnectionState {
-    /// Not up yet.
-    Connecting,
-    /// Up.
-    Connected,
-    /// Down, and trying.
-    Disconnected,
-    /// Finishing what is buffered, then closed.
-    Draining,
-    /// Over for good.
-    Closed,
-}
-
-impl ConnectionState {
-    /// The name in `/status`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connecting => "connecting",
-            Self::Connected => "connected",
-            Self::Disconnected => "disconnected",
-            Self::Draining => "draining",
-            Self::Closed => "closed",
-        }
-    }
-}
 
 /// A server that says why it will cut a client does so at once.
 const HINT_HOLDS: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ mod cause;
 mod connect;
 mod connection;
 mod driver;
+mod event;
 mod failure;
 mod farewell;
 mod journal;
@@ -29,8 +30,8 @@ pub use authentication::{Authentication, AuthenticationError, AuthenticationFutu
 pub use cause::Cause;
 pub use connect::ConnectionError;
 pub use connection::{Connection, ConnectionReport};
+pub use event::{ConnectionEvent, ConnectionState};
 pub use failure::{Failure, FailureKind};
-pub use lifecycle::{ConnectionEvent, ConnectionState};
 pub use preflight::preflight;
 #[doc(hidden)]
 pub use rehearsal::Rehearsal;

@@ -243,7 +243,7 @@ async fn probe(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nats::lifecycle::ConnectionState;
+    use crate::nats::event::ConnectionState;
 
     fn refused() -> Said {
         Said::Refused(Reason::ServerRefused, "a: unknown ca".into())

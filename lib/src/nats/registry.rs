@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::nats::connection::ConnectionReport;
+use crate::nats::event::ConnectionState;
 use crate::nats::journal::{Journal, Observation};
-use crate::nats::lifecycle::ConnectionState;
 use crate::nats::servers::ServerList;
 use crate::nats::settings::ConnectSettings;
 use crate::nats::totals::ConnectionTotals;

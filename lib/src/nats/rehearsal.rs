@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::{broadcast, watch};
 
-use crate::nats::lifecycle::ConnectionEvent;
+use crate::nats::event::ConnectionEvent;
 use crate::nats::registry::{Registration, Registry};
 use crate::nats::rotation::Link;
 use crate::nats::servers::{IntoServerList, ServerListError};

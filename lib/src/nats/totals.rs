@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::nats::cause::Cause;
+use crate::nats::event::ConnectionEvent;
 use crate::nats::failure::FailureKind;
-use crate::nats::lifecycle::ConnectionEvent;
 
 /// One number for each cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

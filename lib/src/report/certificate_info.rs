@@ -12,29 +12,53 @@ use crate::report::certificates::{Certificates, Role, Source};
 const SHOWN: usize = 8;
 /// Names come from certificates, which may come from anybody.
 const LONGEST_NAME: usize = 200;
+/// All of it, in bytes: a scrape stays below 32 KiB, whatever the names are.
+const LARGEST: usize = 12 * 1024;
 
 const HEAD: &str = "\
 # HELP nats_mtls_certificate_info Always 1; what the certificates on disk, active and on the wire say.
 # TYPE nats_mtls_certificate_info gauge
 ";
 
-/// Comments and one line for each certificate.
+/// Comments and one line for each certificate; where there is no room for all, for those that end
+/// first.
 pub(crate) fn render(certificates: &Certificates<'_>) -> String {
+    let places = Source::ALL
+        .into_iter()
+        .flat_map(|source| Role::ALL.map(|role| (role, source)));
+    let mut waiting: Vec<_> = places
+        .map(|(role, source)| shown(certificates, role, source).into_iter())
+        .collect();
     let mut lines = BTreeSet::new();
-    for source in Source::ALL {
-        for role in Role::ALL {
-            // Connections mostly present the same one: a series may be there only once.
-            let shown: BTreeSet<_> = certificates
-                .ending_first(role, source)
-                .map(|facts| line(role, source, facts))
-                .take(SHOWN)
-                .collect();
-            lines.extend(shown);
+    let mut room = LARGEST.saturating_sub(HEAD.len());
+    // The first of each place, then the second of each, ...
+    for _ in 0..SHOWN {
+        for line in waiting.iter_mut().filter_map(Iterator::next) {
+            if line.len() <= room {
+                room -= line.len();
+                lines.insert(line);
+            }
         }
     }
     lines
         .into_iter()
         .fold(HEAD.to_owned(), |text, line| text + &line)
+}
+
+/// In the order of their end. Connections mostly present the same certificate, and a series may be
+/// there only once.
+fn shown(certificates: &Certificates<'_>, role: Role, source: Source) -> Vec<String> {
+    let mut lines = Vec::new();
+    for facts in certificates.ending_first(role, source) {
+        let line = line(role, source, facts);
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+        if lines.len() == SHOWN {
+            break;
+        }
+    }
+    lines
 }
 
 fn line(role: Role, source: Source, facts: &CertificateFacts) -> String {
@@ -127,5 +151,31 @@ mod tests {
         let text = on_the_wire(many);
         assert_eq!(text.lines().count(), 2 + SHOWN);
         assert!(text.len() < 8 * 1024, "{}", text.len());
+    }
+
+    #[test]
+    fn where_there_is_no_room_those_that_end_first_are_told() {
+        let ending = |second: u64| {
+            let mut facts = leaf();
+            facts.serial = second.to_string();
+            // As long as text can be, and escaped.
+            facts.subject = "\u{10ffff}".repeat(10_000);
+            facts.issuer = facts.subject.clone();
+            facts.not_after = std::time::UNIX_EPOCH + std::time::Duration::from_secs(second);
+            facts
+        };
+        let many = (0..100).rev().map(ending);
+        let text = on_the_wire(many);
+        assert!(text.len() <= LARGEST, "{}", text.len());
+        let serials = |text: &str| -> Vec<String> {
+            let parts = text.split("serial=\"").skip(1);
+            parts
+                .map(|part| part.split('"').next().unwrap().to_owned())
+                .collect()
+        };
+        let told = serials(&text);
+        assert!((5..=SHOWN).contains(&told.len()), "{told:?}");
+        let first: Vec<_> = (0..told.len()).map(|second| second.to_string()).collect();
+        assert_eq!(told, first);
     }
 }
