@@ -6,12 +6,12 @@
 //! with the tunnel; and a tunnel does not know where one operation ends and the next begins, so it
 //! can never change the connection below a client that is busy.
 //!
-//! The layer is a functional core with thin shells. [`protocol`] turns bytes into operations and
+//! The layer is a functional core with thin shells. `protocol` turns bytes into operations and
 //! back, and knows the boundaries between them; it owns no socket and no clock.
 //!
-//! Around one session: [`listener`] lets clients in, [`dial`] opens upstream connections,
-//! [`credentials`] and [`local`] say who a client is on either side, [`pace`] says when a session
-//! moves, [`report`] keeps the sums. [`session`] is one session, without I/O; [`link`] its shell.
+//! Around one session: `listener` lets clients in, `dial` opens upstream connections,
+//! `credentials` and `local` say who a client is on either side, `pace` says when a session
+//! moves, `report` keeps the sums. `session` is one session, without I/O; `link` its shell.
 
 mod admission;
 mod credentials;
