@@ -12,6 +12,7 @@
 //! | [`file_service`] | the same over ordinary files, and the check that the last good set stays |
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
 //! | [`drill`] | what the drills do, see and judge |
+//! | [`load`] | numbered messages under load, raw protocol, and the ledger of what became of them |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
 //! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
@@ -35,6 +36,7 @@ pub mod file_service;
 pub mod files;
 pub mod http;
 pub mod http_sink;
+pub mod load;
 pub mod logs;
 pub mod metrics;
 pub mod pki;
