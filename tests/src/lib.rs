@@ -13,6 +13,8 @@
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
 //! | [`drill`] | what the drills do, see and judge |
 //! | [`load`] | numbered messages under load, raw protocol, and the ledger of what became of them |
+//! | [`relay`] | the agent with `--listen`, and where the servers see its sessions |
+//! | [`clients`] | unmodified nats-py and nats.js, run as processes |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
 //! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
@@ -28,6 +30,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod clients;
 pub mod connz;
 pub mod doorman;
 pub mod drill;
@@ -43,6 +46,7 @@ pub mod pki;
 pub mod process;
 pub mod prometheus;
 pub mod scraped_agent;
+pub mod relay;
 pub mod server;
 pub mod service;
 pub mod tls;

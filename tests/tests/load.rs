@@ -150,3 +150,41 @@ async fn a_round_trip_counts_from_when_it_was_due() -> Result<()> {
     assert!(most < 5_000_000.0, "{most} µs: they must not queue up");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_route_between_two_servers_delays_and_loses_nothing() -> Result<()> {
+    const DELAY: Duration = Duration::from_millis(30);
+    let authority = Authority::new("root");
+    let settings = ServerSettings::new(&authority);
+    let (servers, routes) = NatsServer::start_tunnelled_cluster(settings, 3).await?;
+    let identity = authority.issue(&LeafSpec::client("load"));
+    let endpoint = |server: usize| -> Result<Endpoint> {
+        let config = TlsVersion::Tls13.fixed_config(&identity, &authority.root_pem())?;
+        Ok(Endpoint::tls(servers[server].port(), config))
+    };
+    // What two clients of different servers need before they hear each other.
+    let interest_has_spread = |subject: &'static str, server: usize| {
+        let url = servers[server].monitoring_url("/routez?subs=1");
+        eventually(PATIENCE, "interest has spread", move || {
+            let url = url.clone();
+            async move {
+                let text = nats_mtls_tests::http::get(&url).await?.body;
+                Ok(text.contains(subject).then_some(()))
+            }
+        })
+    };
+    let _ear = Responder::open(&endpoint(0)?, "echo")?;
+    interest_has_spread("echo", 2).await?;
+    let requests = Requests {
+        rate: 200.0,
+        count: 100,
+        size: 128,
+    };
+    let round_trips =
+        |server: usize| -> Result<f64> { Ok(requests.run(&endpoint(server)?, "echo")?.median()) };
+    assert!(round_trips(2)? < 30_000.0);
+    routes.delay(0, 2, DELAY);
+    assert!(round_trips(2)? >= 60_000.0, "there and back");
+    assert!(round_trips(1)? < 30_000.0, "the other route is as it was");
+    Ok(())
+}

@@ -1,6 +1,8 @@
 //! A plain TCP tunnel, which may hold every byte back for a while: a route over a long distance.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -19,6 +21,7 @@ const QUEUE: usize = 4096;
 #[derive(Debug)]
 pub struct Tunnel {
     address: SocketAddr,
+    delay: Delay,
     task: AbortHandle,
 }
 
@@ -31,17 +34,25 @@ impl Tunnel {
     pub async fn open(target: SocketAddr, delay: Duration) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
+        let delay = Delay::of(delay);
+        let held = delay.clone();
         let task = tokio::spawn(async move {
             // Dropped with this task, and all connections with it.
             let mut connections = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
-                connections.spawn(connect(near, target, delay));
+                connections.spawn(connect(near, target, held.clone()));
             }
         });
         Ok(Self {
             address,
+            delay,
             task: task.abort_handle(),
         })
+    }
+
+    /// Holds back what is read from now on for this long.
+    pub fn set_delay(&self, delay: Duration) {
+        self.delay.set(delay);
     }
 
     /// Where it listens.
@@ -57,7 +68,7 @@ impl Drop for Tunnel {
     }
 }
 
-async fn connect(near: TcpStream, target: SocketAddr, delay: Duration) {
+async fn connect(near: TcpStream, target: SocketAddr, delay: Delay) {
     // A server that is not there yet: the caller sees the connection close and tries again.
     let Ok(far) = TcpStream::connect(target).await else {
         return;
@@ -68,17 +79,17 @@ async fn connect(near: TcpStream, target: SocketAddr, delay: Duration) {
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
     tokio::join!(
-        pass(near_read, far_write, delay),
-        pass(far_read, near_write, delay)
+        pass(near_read, far_write, &delay),
+        pass(far_read, near_write, &delay)
     );
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: &Delay) {
     let (late, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(QUEUE);
     let read = async move {
         let mut chunk = vec![0; CHUNK];
         while let Ok(read @ 1..) = from.read(&mut chunk).await {
-            let at = Instant::now() + delay;
+            let at = Instant::now() + delay.now();
             if late.send((at, chunk[..read].to_vec())).await.is_err() {
                 return;
             }
@@ -86,7 +97,8 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) 
     };
     let write = async move {
         while let Some((at, bytes)) = due.recv().await {
-            if !delay.is_zero() {
+            // The timer is too coarse for no delay at all.
+            if at > Instant::now() {
                 sleep_until(at).await;
             }
             if to.write_all(&bytes).await.is_err() {
@@ -97,4 +109,25 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) 
         let _ = to.shutdown().await;
     };
     tokio::join!(read, write);
+}
+
+/// Shared by all connections of a tunnel; microseconds.
+#[derive(Debug, Clone)]
+struct Delay(Arc<AtomicU64>);
+
+impl Delay {
+    fn of(delay: Duration) -> Self {
+        let this = Self(Arc::default());
+        this.set(delay);
+        this
+    }
+
+    fn set(&self, delay: Duration) {
+        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.0.store(micros, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
