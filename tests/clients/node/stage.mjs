@@ -148,6 +148,8 @@ export async function run(url, scenarios) {
     } catch (error) {
       // Whatever it is, it belongs into the transcript.
       stage.say("failed:", String(error));
+      // Where it was, for whoever reads the output of the test.
+      console.error(error);
     }
     await stage.end();
   }

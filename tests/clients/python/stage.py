@@ -7,6 +7,7 @@ stdin, {"end": ...} ends a scenario. Nothing that differs between two runs (time
 import asyncio
 import json
 import sys
+import traceback
 
 import nats
 
@@ -118,4 +119,6 @@ async def run(url, scenarios):
             await asyncio.wait_for(scenario(stage), 6 * PATIENCE)
         except Exception as error:  # Whatever it is, it belongs into the transcript.
             stage.say("failed:", repr(error))
+            # Where it was, for whoever reads the output of the test.
+            traceback.print_exc()
         await stage.end()
