@@ -14,6 +14,7 @@
 //! | [`conversation`] | one session under load in both directions, and its peer |
 //! | [`library`] | the same conversation with async-nats, for comparison |
 //! | [`requests`] | request and reply by schedule: round trips without coordinated omission |
+//! | [`sessions`] | many conversations through one relay, moved again and again |
 //! | [`tunnel`] | a plain TCP tunnel, with a delay if asked |
 //!
 //! A message carries the moment it was *due*, not the moment it was written: a generator that is
@@ -30,6 +31,7 @@ pub mod pace;
 pub mod payload;
 pub mod publisher;
 pub mod requests;
+pub mod sessions;
 pub mod tunnel;
 
 use std::time::{Duration, Instant};
