@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import nats
-from stage import PATIENCE, all_of, next_of, quiet
+from stage import PATIENCE, all_of, next_of, quiet, settled
 
 MEBIBYTE = 1024 * 1024
 
@@ -12,11 +12,11 @@ MEBIBYTE = 1024 * 1024
 async def publish(stage):
     publisher, observer = await stage.connect(), await stage.connect("observer")
     messages = await observer.subscribe("publish.>")
-    await observer.flush()
+    await settled(observer)
     stage.say("largest payload", publisher.max_payload, "other servers", publisher.discovered_servers)
     for number in range(50):
         await publisher.publish("publish.before", str(number).encode())
-    await publisher.flush()
+    await settled(publisher)
     stage.say("before", await all_of(messages, 50) == list(range(50)))
     sent = await stage.through_rotation(lambda number: publisher.publish("publish.during", str(number).encode()))
     stage.say("during", await all_of(messages, sent) == list(range(sent)))
@@ -30,7 +30,7 @@ async def subscribe(stage):
     exact = await subscriber.subscribe("orders.new")
     star = await subscriber.subscribe("orders.*")
     rest = await subscriber.subscribe("orders.>")
-    await subscriber.flush()
+    await settled(subscriber)
 
     async def step(number):
         await publisher.publish("orders.new", str(number).encode())
@@ -44,7 +44,7 @@ async def subscribe(stage):
     stage.say(message.subject, message.data)
     late = await subscriber.subscribe("late")
     await exact.unsubscribe()
-    await subscriber.flush()
+    await settled(subscriber)
     await publisher.publish("orders.new", b"8")
     await publisher.publish("late", b"9")
     stage.say("late", await all_of(late, 1), "star", await all_of(star, 1), "no more", await quiet(star))
@@ -60,7 +60,7 @@ async def queue_groups(stage):
     for connection, members in ((first, 2), (second, 1)):
         for _ in range(members):
             await connection.subscribe("work", queue="workers", cb=work)
-        await connection.flush()
+        await settled(connection)
 
     async def step(number):
         await publisher.publish("work", str(number).encode())
@@ -68,7 +68,7 @@ async def queue_groups(stage):
     sent = await stage.through_rotation(step)
     for number in range(sent, sent + 100):
         await step(number)
-    await publisher.flush()
+    await settled(publisher)
     deadline = asyncio.get_running_loop().time() + PATIENCE
     while len(got) < sent + 100 and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.01)
@@ -83,7 +83,7 @@ async def request_reply(stage):
         await message.respond(b"re: " + message.data)
 
     await server.subscribe("ask", cb=answer)
-    await server.flush()
+    await settled(server)
     answers = []
 
     async def step(number):
@@ -102,7 +102,7 @@ async def request_reply(stage):
 async def headers(stage):
     publisher, subscriber = await stage.connect(), await stage.connect("subscriber")
     messages = await subscriber.subscribe("headers")
-    await subscriber.flush()
+    await settled(subscriber)
 
     async def step(number):
         await publisher.publish("headers", b"body", headers={"Number": str(number), "X-Empty": "", "X-Name": "a: b"})
@@ -120,18 +120,18 @@ async def auto_unsubscribe(stage):
     subscriber, publisher = await stage.connect(), await stage.connect("publisher")
     exact, late = await subscriber.subscribe("ten"), await subscriber.subscribe("ten")
     await exact.unsubscribe(limit=10)
-    await subscriber.flush()
+    await settled(subscriber)
     for number in range(5):
         await publisher.publish("ten", str(number).encode())
     stage.say("before", await all_of(exact, 5), await all_of(late, 5))
     await stage.rotate()
     await late.unsubscribe(limit=7)
-    await subscriber.flush()
+    await settled(subscriber)
     for number in range(5, 20):
         await publisher.publish("ten", str(number).encode())
     stage.say("after", await all_of(exact, 5), await all_of(late, 2))
     third = await subscriber.subscribe("ten")
-    await subscriber.flush()
+    await settled(subscriber)
     await publisher.publish("ten", b"20")
     stage.say("a new one", await all_of(third, 1), "no more", await quiet(third))
 
@@ -140,15 +140,15 @@ async def no_echo(stage):
     silent, other = await stage.connect(no_echo=True), await stage.connect("other")
     messages = await silent.subscribe("echo")
     heard = await other.subscribe("echo")
-    await silent.flush()
-    await other.flush()
+    await settled(silent)
+    await settled(other)
 
     async def step(number):
         await silent.publish("echo", str(number).encode())
         await other.publish("echo", str(1_000_000 + number).encode())
 
     sent = await stage.through_rotation(step)
-    await other.flush()
+    await settled(other)
     both = sorted(await all_of(heard, 2 * sent))
     own, others = list(range(sent)), list(range(1_000_000, 1_000_000 + sent))
     stage.say("the other hears both", both == own + others)
@@ -163,7 +163,7 @@ async def verbose(stage):
         await client.publish("verbose", str(number).encode())
 
     sent = await stage.through_rotation(step)
-    await client.flush(timeout=PATIENCE)
+    await settled(client)
     stage.say("own messages", await all_of(messages, sent) == list(range(sent)), await quiet(messages))
 
 
@@ -177,7 +177,7 @@ async def drain(stage):
 
     await client.subscribe("drain", cb=slow)
     part = await client.subscribe("part")
-    await client.flush()
+    await settled(client)
 
     async def step(number):
         await publisher.publish("drain", str(number).encode())
@@ -186,9 +186,9 @@ async def drain(stage):
     for number in range(sent, sent + 100):
         await step(number)
     await publisher.publish("part", b"1")
-    await publisher.flush()
+    await settled(publisher)
     # The server has sent it all; a round trip and it is here.
-    await client.flush()
+    await settled(client)
     stage.say("part", await all_of(part, 1))
     await part.drain()
     stage.leave(client)
@@ -200,7 +200,7 @@ async def drain(stage):
 async def one_mebibyte(stage):
     publisher, subscriber = await stage.connect(), await stage.connect("subscriber")
     messages = await subscriber.subscribe("large", pending_bytes_limit=-1)
-    await subscriber.flush()
+    await settled(subscriber)
 
     async def step(number):
         await publisher.publish("large", bytes([number % 251]) * MEBIBYTE)
@@ -222,7 +222,7 @@ async def server_restarts(stage):
     messages = await client.subscribe("restart.>")
     limited = await client.subscribe("restart.limited")
     await limited.unsubscribe(limit=3)
-    await client.flush()
+    await settled(client)
     await publisher.publish("restart.limited", b"1")
     stage.say("before", await all_of(messages, 1), await all_of(limited, 1))
     await stage.ask("restart")
@@ -261,7 +261,7 @@ async def steady(stage):
         await message.respond(message.data)
 
     await service.subscribe("steady", queue="service", cb=answer)
-    await service.flush()
+    await settled(service)
     right = []
 
     async def step(number):

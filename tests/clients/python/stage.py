@@ -93,6 +93,13 @@ class Stage:
         tell(scenario=self.scenario, end=self.noticed)
 
 
+async def settled(connection):
+    """The server has taken everything that was sent. nats-py writes the PING of a flush ahead of commands that wait to
+    be written; behind the answer nothing waits any more, and the second PING is behind all of them."""
+    await connection.flush()
+    await connection.flush()
+
+
 async def next_of(messages, timeout=PATIENCE):
     return await messages.next_msg(timeout=timeout)
 
