@@ -13,6 +13,9 @@
 //! | [`agent`] | the binary `nats-mtls-agent`, built, run and killed on drop |
 //! | [`drill`] | what the drills do, see and judge |
 //! | [`published`] | a program that reads a directory of certificates over and over, and judges what it found |
+//! | [`load`] | numbered messages under load, raw protocol, and the ledger of what became of them |
+//! | [`relay`] | the agent with `--listen`, and where the servers see its sessions |
+//! | [`clients`] | unmodified nats-py and nats.js, run as processes |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
 //! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
@@ -28,6 +31,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod clients;
 pub mod connz;
 pub mod doorman;
 pub mod drill;
@@ -36,12 +40,14 @@ pub mod file_service;
 pub mod files;
 pub mod http;
 pub mod http_sink;
+pub mod load;
 pub mod logs;
 pub mod metrics;
 pub mod pki;
 pub mod process;
 pub mod prometheus;
 pub mod published;
+pub mod relay;
 pub mod scraped_agent;
 pub mod server;
 pub mod service;

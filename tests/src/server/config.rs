@@ -9,6 +9,8 @@ use crate::tls::TlsVersion;
 /// What the server asks of a client's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verify {
+    /// Speaks plain text: no TLS at all.
+    PlainText,
     /// Asks for none: no CertificateRequest in the handshake.
     Off,
     /// One that its roots vouch for.
@@ -52,6 +54,8 @@ pub(super) struct Cluster {
     pub(super) name: String,
     pub(super) port: u16,
     pub(super) routes: Vec<u16>,
+    /// Where the others are told to find it, if not at its port.
+    pub(super) advertise: Option<u16>,
 }
 
 impl ServerSettings {
@@ -183,10 +187,12 @@ impl ServerSettings {
             "host: 127.0.0.1".to_owned(),
             format!("port: {client}"),
             format!("http: \"127.0.0.1:{monitoring}\""),
-            "tls {".to_owned(),
         ];
-        lines.extend(self.tls_lines(directory).into_iter().map(indent));
-        lines.push("}".to_owned());
+        if self.verify != Verify::PlainText {
+            lines.push("tls {".to_owned());
+            lines.extend(self.tls_lines(directory).into_iter().map(indent));
+            lines.push("}".to_owned());
+        }
         if !self.users.is_empty() {
             lines.push("authorization {".to_owned());
             lines.push(indent(format!("users: [ {} ]", self.users.join(", "))));
@@ -217,7 +223,7 @@ impl ServerSettings {
             format!("min_version: \"{}\"", self.minimum_version.as_str()),
         ];
         match self.verify {
-            Verify::Off => {}
+            Verify::PlainText | Verify::Off => {}
             Verify::Required => lines.push("verify: true".to_owned()),
             Verify::Mapped => lines.push("verify_and_map: true".to_owned()),
         }
@@ -241,14 +247,18 @@ impl Cluster {
             .iter()
             .map(|port| format!("\"nats-route://127.0.0.1:{port}\""))
             .collect();
-        vec![
+        let mut lines = vec![
             format!("server_name: \"{}-{}\"", self.name, self.port),
             "cluster {".to_owned(),
             indent(format!("name: {:?}", self.name)),
             indent(format!("listen: \"127.0.0.1:{}\"", self.port)),
             indent(format!("routes: [ {} ]", routes.join(", "))),
-            "}".to_owned(),
-        ]
+        ];
+        if let Some(port) = self.advertise {
+            lines.push(indent(format!("advertise: \"127.0.0.1:{port}\"")));
+        }
+        lines.push("}".to_owned());
+        lines
     }
 }
 

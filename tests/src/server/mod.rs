@@ -19,6 +19,7 @@ use crate::pki::Identity;
 use crate::process::{Process, Signal};
 use crate::wait::{PATIENCE, eventually};
 
+pub use cluster::Routes;
 pub use config::{HandshakeFirst, ServerSettings, Verify};
 
 const CERTIFICATE: &str = "server.crt";

@@ -150,11 +150,18 @@ struct ClientState {
     discards: bool,
     /// Bytes for the current connection that wait for the end of the client's operation.
     injected: Vec<u8>,
-    /// The first PONG was passed on. As with nats-server itself no INFO but the first comes before it: there are
-    /// clients that take the first line behind their CONNECT for its answer.
-    is_greeted: bool,
-    /// The newest INFO that waits for that.
-    waiting_info: Vec<u8>,
+    welcome: Welcome,
+}
+
+/// Whether the client may be told INFO again. nats-server does so only behind its first PONG, and clients rely on that:
+/// nats-py takes whatever comes first behind its CONNECT and PING for the answer.
+#[derive(Debug)]
+enum Welcome {
+    /// The client's first PING is still to be answered; this is to be told then.
+    Pending {
+        info: Vec<u8>,
+    },
+    Over,
 }
 
 /// What passed through a session.
@@ -198,8 +205,7 @@ impl Session {
                 options,
                 discards: false,
                 injected: Vec::new(),
-                is_greeted: false,
-                waiting_info: Vec::new(),
+                welcome: Welcome::Pending { info: Vec::new() },
             },
             interest: Interest::new(settings.interest),
             current: LinkState::new(),

@@ -8,7 +8,7 @@ use super::interest::Key;
 use super::link::{Fate, Held};
 use super::matching::FrameHasher;
 use super::pings::Owner;
-use super::{Event, Link, Session, UpstreamError, Verdict};
+use super::{Event, Link, Session, UpstreamError, Verdict, Welcome};
 use crate::relay::protocol::{self, ServerInfo, ServerOp, Step};
 
 /// What becomes of a control line that is not a message's.
@@ -192,10 +192,7 @@ impl Session {
             }
             ServerOp::Ping => {}
             ServerOp::Pong => match self.current.pings.answered() {
-                Some(Owner::Client) => {
-                    self.client.is_greeted = true;
-                    self.deferred.append(&mut self.client.waiting_info);
-                }
+                Some(Owner::Client) => self.welcomed(),
                 Some(Owner::Relay(fence, number)) => {
                     self.passed(fence, number, now);
                     return Ok(Line::Swallow);
@@ -216,6 +213,14 @@ impl Session {
         Ok(Line::Pass)
     }
 
+    /// A PING of the client is answered: what it may know only now comes behind the PONG.
+    fn welcomed(&mut self) {
+        if let Welcome::Pending { info } = &mut self.client.welcome {
+            self.deferred.append(info);
+            self.client.welcome = Welcome::Over;
+        }
+    }
+
     /// Tells the client what the server it is connected to says of itself.
     pub(super) fn tell_info(&mut self, json: &[u8]) -> Result<(), UpstreamError> {
         let info = ServerInfo::parse(json)?;
@@ -223,10 +228,11 @@ impl Session {
         let headers = self.client.options.headers && info.headers;
         self.client.parser.set_max_payload(info.max_payload);
         self.client.parser.set_headers(headers);
-        if self.client.options.understands_info && self.client.is_greeted {
-            self.deferred.extend_from_slice(&line);
-        } else if self.client.options.understands_info {
-            self.client.waiting_info = line;
+        if self.client.options.understands_info {
+            match &mut self.client.welcome {
+                Welcome::Pending { info } => *info = line,
+                Welcome::Over => self.deferred.extend_from_slice(&line),
+            }
         }
         if self.client_is_between_frames() {
             self.flush_deferred();

@@ -3,6 +3,7 @@
 mod exactness;
 mod failures;
 mod simulation;
+mod welcome;
 
 use std::time::Duration;
 
