@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::files::{KubernetesVolume, Part, PlainFiles};
 use crate::http::{self, Response};
 use crate::process::{Process, Signal};
+use crate::wait::{PATIENCE, eventually};
 
 /// A command line to be run.
 #[derive(Debug, Clone)]
@@ -201,6 +202,18 @@ impl Agent {
     /// When nothing answers or it is not JSON.
     pub async fn status(&self) -> Result<serde_json::Value> {
         self.get("/status").await?.json()
+    }
+
+    /// Where its relay listens, once it does.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub async fn relay_address(&self) -> Result<String> {
+        eventually(PATIENCE, "the relay listens", || async {
+            let status = self.status().await?;
+            Ok(status["relay"]["listen"].as_str().map(str::to_owned))
+        })
+        .await
     }
 
     /// Tells it to read its files now (SIGHUP).

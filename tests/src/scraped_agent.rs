@@ -1,4 +1,4 @@
-//! An agent, its server, and a Prometheus that scrapes the agent and evaluates the shipped rules,
+//! An agent with a relay, its server, and a Prometheus that scrapes the agent and evaluates the shipped rules,
 //! shortened by a factor: a minute of theirs is a second here if the factor is 60.
 
 use std::time::Duration;
@@ -49,6 +49,7 @@ impl ScrapedAgent {
             .flag("--server", server.url())
             .flag("--settle", "1s")
             .flag("--spread", "0s")
+            .flag("--listen", "127.0.0.1:0")
             .http()?;
         let target = command.http_address()?;
         let agent = command.start().await?;

@@ -150,7 +150,19 @@ async fn runbook(scraped: &ScrapedAgent) -> Result<()> {
 async fn every_panel_variable_and_command() -> Result<()> {
     let queries = queries()?;
     let mut scraped = ScrapedAgent::start(FACTOR).await?;
+    // After the first scrape: what was counted before it makes no picture.
+    let relay = scraped.agent.relay_address().await?;
+    let _legacy = async_nats::connect(format!("nats://{relay}")).await?;
     scraped.rotate().await?;
+    eventually(
+        PATIENCE,
+        "the client of the relay is handed over",
+        || async {
+            let status = scraped.agent.status().await?;
+            Ok((status["relay"]["handovers"]["ok"] == 1).then_some(()))
+        },
+    )
+    .await?;
 
     scraped.server.stop().await?;
     let alerts = panel(&queries, "Alerts firing")?;

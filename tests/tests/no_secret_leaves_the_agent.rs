@@ -13,6 +13,9 @@ use nats_mtls_tests::server::{NatsServer, ServerSettings, Verify};
 use nats_mtls_tests::wait::{PATIENCE, eventually};
 
 const PASSWORD: &str = "correct-horse-battery-staple";
+/// Of the relay, and what somebody tries instead.
+const LOCAL_PASSWORD: &str = "wrong-donkey-charger-paperclip";
+const GUESS: &str = "hunter-two-or-three";
 
 #[tokio::test]
 async fn whatever_it_is_asked() -> Result<()> {
@@ -36,7 +39,13 @@ async fn whatever_it_is_asked() -> Result<()> {
         .url()
         .replace("tls://", &format!("tls://alice:{PASSWORD}@"));
     let published = tempfile::tempdir()?;
+    let secrets = tempfile::tempdir()?;
+    let local = secrets.path().join("local");
+    std::fs::write(&local, LOCAL_PASSWORD)?;
     let agent = AgentCommand::new("run")
+        .flag("--listen", "127.0.0.1:0")
+        .flag("--local-user", "legacy")
+        .flag("--local-password-file", &local)
         .volume(&volume)
         .flag("--publish-dir", published.path())
         .environment("NATS_URL", &url)
@@ -53,6 +62,13 @@ async fn whatever_it_is_asked() -> Result<()> {
         Ok((agent.get("/readyz").await?.status == 200).then_some(()))
     })
     .await?;
+    let relay = format!("nats://{}", agent.relay_address().await?);
+    let login = |password: &str| {
+        async_nats::ConnectOptions::with_user_and_password("legacy".into(), password.into())
+            .connect(&relay)
+    };
+    ensure!(login(GUESS).await.is_err());
+    let client = login(LOCAL_PASSWORD).await?;
     let mut said = String::new();
     for contents in [
         &swapped,
@@ -93,6 +109,8 @@ async fn whatever_it_is_asked() -> Result<()> {
         let is_public = leaks.is_none() && mode == 0o644;
         ensure!(is_private || is_public, "{entry:?}: {mode:o} {leaks:?}");
     }
+    client.flush().await?;
+    drop(client);
     agent.terminate()?;
     agent.wait(PATIENCE).await?;
     let log = agent.stderr() + &agent.stdout();
@@ -106,7 +124,9 @@ async fn whatever_it_is_asked() -> Result<()> {
         "the metrics were not read"
     );
     for (place, text) in [("the log", &log), ("an answer", &said)] {
-        ensure!(!text.contains(PASSWORD), "{place} holds the password");
+        for secret in [PASSWORD, LOCAL_PASSWORD, GUESS] {
+            ensure!(!text.contains(secret), "{place} holds {secret}");
+        }
         for key in [&identity, &other] {
             let leak = key.leak_in(text);
             ensure!(leak.is_none(), "{place} holds a key: {leak:?}");

@@ -5,20 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
-use nats_mtls_tests::agent::{Agent, AgentCommand};
+use nats_mtls_tests::agent::AgentCommand;
 use nats_mtls_tests::files::{Contents, PlainFiles};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::wait::{PATIENCE, eventually};
 use tokio::time::timeout;
-
-async fn listening(agent: &Agent) -> Result<String> {
-    eventually(PATIENCE, "the relay listens", || async {
-        let status = agent.status().await?;
-        Ok(status["relay"]["listen"].as_str().map(str::to_owned))
-    })
-    .await
-}
 
 #[tokio::test]
 async fn a_legacy_client_is_rotated_without_noticing() -> Result<()> {
@@ -35,7 +27,7 @@ async fn a_legacy_client_is_rotated_without_noticing() -> Result<()> {
         .http()?
         .start()
         .await?;
-    let address = listening(&agent).await?;
+    let address = agent.relay_address().await?;
     let options = async_nats::ConnectOptions::new().name("legacy");
     let client = options.connect(format!("nats://{address}")).await?;
     let mut echo = client.subscribe("echo").await?;

@@ -25,6 +25,7 @@ pub(super) struct Document {
     pub(super) watcher: Option<Watcher>,
     pub(super) publish: Option<Publish>,
     pub(super) connections: Option<Vec<Connection>>,
+    pub(super) relay: Option<Relay>,
     pub(super) notify: Option<Notify>,
     pub(super) confirm: Option<Confirm>,
 }
@@ -97,6 +98,28 @@ pub(super) struct Connection {
     pub(super) since: Option<String>,
     pub(super) last_error: Option<String>,
     pub(super) failed_attempts: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Relay {
+    pub(super) listen: Option<String>,
+    pub(super) sessions: Option<u64>,
+    pub(super) behind: Option<u64>,
+    pub(super) handovers: Option<Handovers>,
+    pub(super) last_failure: Option<RelayFailure>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Handovers {
+    pub(super) ok: Option<u64>,
+    pub(super) failed: Option<u64>,
+    pub(super) fallback: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RelayFailure {
+    pub(super) detail: Option<String>,
+    pub(super) at: Option<String>,
 }
 
 impl Document {

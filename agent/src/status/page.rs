@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
 use super::advice;
-use super::document::{Certificate, Connection, Document, time};
+use super::document::{Certificate, Connection, Document, Handovers, time};
 use crate::words::{brief, of_warning_named, rough, validity, write_table};
 
 /// More connections than anyone reads; `--json` has all of them.
@@ -36,6 +36,7 @@ fn draw_into(page: &mut String, document: &Document, url: &str, now: SystemTime)
     draw_truths(page, document, now)?;
     draw_connections(page, document, now)?;
     draw_publish(page, document, now)?;
+    draw_relay(page, document, now)?;
     draw_reloads(page, document, now)?;
     draw_others(page, document, now)?;
     draw_warnings(page, document)?;
@@ -222,6 +223,43 @@ fn draw_connections(page: &mut String, document: &Document, now: SystemTime) -> 
         0 => Ok(()),
         more => writeln!(page, "  … and {more} more; --json lists them"),
     }
+}
+
+fn draw_relay(page: &mut String, document: &Document, now: SystemTime) -> fmt::Result {
+    let Some(relay) = &document.relay else {
+        return Ok(());
+    };
+    let listen = relay.listen.as_deref();
+    let listen = listen.map_or_else(|| "ENDED".to_owned(), |address| format!("on {address}"));
+    let sessions = relay.sessions.unwrap_or_default();
+    let behind = match relay.behind.unwrap_or_default() {
+        0 => "all on the active generation".to_owned(),
+        behind => format!("{behind} NOT YET on the active generation"),
+    };
+    let count = |count: Option<u64>| count.unwrap_or_default();
+    let nothing = Handovers::default();
+    let handovers = relay.handovers.as_ref().unwrap_or(&nothing);
+    let moved = format!(
+        "{} unnoticed, {} failed, {} told to reconnect",
+        count(handovers.ok),
+        count(handovers.failed),
+        count(handovers.fallback)
+    );
+    let mut rows = vec![
+        ("clients", format!("{sessions} {listen}; {behind}")),
+        ("handovers", moved),
+    ];
+    if let Some(failure) = &relay.last_failure {
+        let at = time(&failure.at).map_or_else(|| "some time ago".into(), |at| ago(at, now));
+        let detail = failure.detail.as_deref().unwrap_or("no detail");
+        rows.push(("last failure", format!("{at}: {detail}")));
+    }
+    writeln!(page, "\nRelay")?;
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), brief(&text)))
+        .collect();
+    write_table(page, &rows)
 }
 
 fn draw_reloads(page: &mut String, document: &Document, now: SystemTime) -> fmt::Result {

@@ -266,3 +266,27 @@ fn what_other_processes_find_is_shown_and_why_they_do_not_find_more() {
     assert!(shown.contains(line), "{shown}");
     assert!(to_do(&document).contains("Make room"), "{shown}");
 }
+
+#[test]
+fn a_relay_says_who_is_not_moved_yet_and_why() {
+    let mut document = good();
+    document["relay"] = json!({
+        "listen": "127.0.0.1:4222", "sessions": 12, "behind": 2,
+        "handovers": { "ok": 10, "failed": 3, "fallback": 0 },
+        "last_failure": { "detail": "a:4222: \u{1b}[2Jrefused", "at": "2026-06-01T11:58:00Z" },
+    });
+    let expected = "
+Relay
+  clients       12 on 127.0.0.1:4222; 2 NOT YET on the active generation
+  handovers     10 unnoticed, 3 failed, 0 told to reconnect
+  last failure  2 minutes ago: a:4222: \u{fffd}[2Jrefused
+
+Reloads
+";
+    let shown = page(&document);
+    assert!(shown.contains(expected), "{shown}");
+    document["relay"] = json!({});
+    let shown = page(&document);
+    let ended = "clients    0 ENDED; all on the active generation";
+    assert!(shown.contains(ended), "{shown}");
+}
