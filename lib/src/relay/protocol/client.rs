@@ -260,6 +260,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_operation_is_an_error() {
+        let bad = |operation| Err(ProtocolError::BadArguments { operation });
+        assert_eq!(one(b"CONNECT \r\n"), bad("CONNECT"));
+        assert_eq!(one(b"connect\n"), bad("CONNECT"));
+        assert_eq!(one(b"HPUB a 6 5\r\n"), bad("HPUB"));
+        assert_eq!(one(b"-ERR ''\r\n"), Err(ProtocolError::ClientGaveUp));
+        let mut parser = ClientParser::new(ParseLimits::client());
+        parser.set_max_payload(4);
+        let (size, limit) = (5, 4);
+        let too_large = Err(ProtocolError::PayloadTooLarge { size, limit });
+        assert_eq!(parser.next(b"PUB a 5\r\n"), too_large);
+        parser.set_headers(false);
+        let refused = Err(ProtocolError::HeadersNotNegotiated);
+        assert_eq!(parser.next(b"HPUB a 0 1\r\n"), refused);
+        parser.set_headers(true);
+        assert!(parser.next(b"HPUB a 0 1\r\n").is_ok());
+    }
+
+    #[test]
     fn a_payload_is_announced_and_ends_the_operation() {
         let mut parser = ClientParser::new(ParseLimits::client());
         let bytes = b"PUB a 3\r\nx\r\n\r\nPING\r\n";

@@ -215,7 +215,7 @@ impl Connect {
 }
 
 fn given(object: &Object<'_>, member: &'static str) -> Result<Given, WrongType> {
-    let text = object.value::<String>(member)?.map(Zeroizing::new);
+    let text = object.value::<Zeroizing<String>>(member)?;
     Ok(text.filter(|text| !text.is_empty()))
 }
 

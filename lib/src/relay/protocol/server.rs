@@ -166,4 +166,48 @@ mod tests {
         assert_eq!(op("HMSG a s1 12 14\r\n"), message(true, 14));
         assert_eq!(op("HMSG a s1 reply 12 14\r\n"), message(true, 14));
     }
+
+    #[test]
+    fn what_no_server_says_is_an_error() {
+        fn one(line: &[u8]) -> Result<Step<ServerOp<'_>>, ProtocolError> {
+            ServerParser::new(ParseLimits::server()).next(line)
+        }
+        let bad = |operation| Err(ProtocolError::BadArguments { operation });
+        for line in [
+            "MSG a 5",
+            "MSG a s r x 5",
+            "MSG a s -1",
+            "MSG a s 1000000000",
+            "MSG a s\r1 5",
+        ] {
+            assert_eq!(one(format!("{line}\r\n").as_bytes()), bad("MSG"), "{line}");
+        }
+        for line in [
+            "HMSG a s 5",
+            "HMSG a s 6 5",
+            "HMSG a s r x 1 5",
+            "HMSG a s 1 x",
+        ] {
+            assert_eq!(one(format!("{line}\r\n").as_bytes()), bad("HMSG"), "{line}");
+        }
+        for line in [
+            "PUB a 1\r\n",
+            "RMSG a",
+            "INFO\r\n",
+            "INFO{}\r\n",
+            "\x16\x03\x01",
+            "HTTP/1.1 400",
+        ] {
+            assert_eq!(
+                one(line.as_bytes()),
+                Err(ProtocolError::UnknownOperation),
+                "{line}"
+            );
+        }
+        let limit = ParseLimits::server().control_line;
+        let endless = format!("INFO {{\"a\":\"{}", "x".repeat(limit));
+        let too_long = Err(ProtocolError::ControlLineTooLong { limit });
+        assert_eq!(one(endless.as_bytes()), too_long);
+        assert_eq!(one(&endless.as_bytes()[..limit]), Ok(Step::More));
+    }
 }

@@ -42,7 +42,7 @@ impl<Kind> Verb<Kind> {
 pub(super) enum Found<'a, Kind> {
     /// The verb, and what stands behind it and one blank.
     Verb(Kind, &'a [u8]),
-    /// The bytes are the beginning of a verb.
+    /// The bytes are the beginning of a verb and no more.
     Partial,
     Unknown,
 }
@@ -84,7 +84,7 @@ fn find_short<'a, Kind: Copy>(
             Some(_) => {}
             None => {
                 let beginning = verb.word.get(..line.len()).unwrap_or_default();
-                if !complete && line.eq_ignore_ascii_case(beginning) {
+                if line.eq_ignore_ascii_case(beginning) {
                     return Found::Partial;
                 }
             }
