@@ -214,11 +214,15 @@ impl Pump {
         let Some(port) = self.port(link) else {
             return Ok(false);
         };
-        let has_come = match port.poll_read(cx) {
-            Poll::Ready(Ok(has_come)) => has_come,
-            Poll::Ready(Err(error)) => return Err(Outcome::Lost(link, error.to_string())),
-            Poll::Pending => false,
-        };
+        let mut has_come = false;
+        // One TLS record is a quarter of what the client can take at once.
+        while port.unread().len() < READ {
+            match port.poll_read(cx) {
+                Poll::Ready(Ok(true)) => has_come = true,
+                Poll::Ready(Ok(false)) | Poll::Pending => break,
+                Poll::Ready(Err(error)) => return Err(Outcome::Lost(link, error.to_string())),
+            }
+        }
         let has_ended = port.has_ended();
         if has_come && link == Link::Current {
             self.upstream_heard = now;
