@@ -15,6 +15,8 @@
 //! | [`published`] | a program that reads a directory of certificates over and over, and judges what it found |
 //! | [`load`] | numbered messages under load, raw protocol, and the ledger of what became of them |
 //! | [`relay`] | the agent with `--listen`, and where the servers see its sessions |
+//! | [`stranger`] | a client that says any bytes, and what it is answered |
+//! | [`besieged`] | an agent with a relay among hostile clients, and a neighbour that must not feel them |
 //! | [`clients`] | unmodified nats-py and nats.js, run as processes |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
@@ -31,6 +33,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod besieged;
 pub mod clients;
 pub mod connz;
 pub mod doorman;
@@ -51,6 +54,7 @@ pub mod relay;
 pub mod scraped_agent;
 pub mod server;
 pub mod service;
+pub mod stranger;
 pub mod tls;
 pub mod wait;
 

@@ -72,6 +72,30 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
+    /// The memory it has in use, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended, or the system does not tell (not Linux).
+    pub fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory it ever had in use, in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::resident`].
+    pub fn most_resident(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        let kilobytes: u64 = kilobytes.with_context(|| status.clone())?.parse()?;
+        Ok(kilobytes * 1024)
+    }
+
     /// What it wrote to standard output so far.
     #[must_use]
     pub fn stdout(&self) -> String {

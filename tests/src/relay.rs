@@ -77,6 +77,12 @@ impl Relay {
         Endpoint::plain(self.port)
     }
 
+    /// For whoever connects by itself.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// For a client library.
     #[must_use]
     pub fn url(&self) -> String {
@@ -89,6 +95,15 @@ impl Relay {
     /// When they cannot be written.
     pub fn renew(&mut self, authority: &Authority) -> Result<()> {
         self.identity = authority.renew(&self.identity);
+        self.write()
+    }
+
+    /// Puts another identity into the files.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn present(&mut self, identity: Identity) -> Result<()> {
+        self.identity = identity;
         self.write()
     }
 
