@@ -20,7 +20,7 @@ use nats_mtls::{Generation, Snapshot, StatusHandle};
 use tokio::sync::watch;
 use tracing::info;
 
-pub(crate) use news::{News, Paths, Tell};
+pub(crate) use news::{Known, News, Paths, Tell};
 pub(crate) use report::{Board, NotifyStatus};
 
 use driver::Hook;
@@ -39,7 +39,7 @@ pub(crate) struct Notifier {
     feed: watch::Sender<Option<Arc<News>>>,
     rule: Rule,
     paths: Paths,
-    has_hooks: bool,
+    board: Board,
 }
 
 impl Notifier {
@@ -57,7 +57,7 @@ impl Notifier {
             );
         }
         let notifier = Self {
-            has_hooks: !hooks.is_empty(),
+            board: board.clone(),
             rule,
             paths,
             feed,
@@ -72,15 +72,15 @@ impl Notifier {
         self.feed.subscribe()
     }
 
-    /// Others may use this set now. `replaced`: whether it took the place of another in the
-    /// directory that they read; none without such a directory.
-    pub(crate) fn handle_published(&mut self, snapshot: Arc<Snapshot>, replaced: Option<bool>) {
+    /// Others may use this set now. `known`: what they know of it, if there is a directory that
+    /// remembers.
+    pub(crate) fn handle_published(&mut self, snapshot: Arc<Snapshot>, known: Option<Known>) {
         let tell = self.rule.judge(Published {
             is_rollback: snapshot.rolled_back_from().is_some(),
-            replaced,
+            known,
         });
         if let Tell::Nobody(why) = tell
-            && self.has_hooks
+            && self.board.has_hooks()
         {
             info!(generation = %snapshot.generation(), why, "nobody is told");
         }
@@ -89,6 +89,18 @@ impl Notifier {
             paths: self.paths.clone(),
             tell,
         })));
+    }
+
+    /// Resolves once nobody has to be told of what was published last, a set of this generation:
+    /// every hook succeeded, or there was nothing to tell. Never without a hook: one that is added
+    /// later has to be told.
+    pub(crate) async fn settled(&self, generation: Generation) {
+        let is_silent = |news: &Arc<News>| matches!(news.tell, Tell::Nobody(_));
+        if !self.board.has_hooks() {
+            std::future::pending().await
+        } else if !self.feed.borrow().as_ref().is_some_and(is_silent) {
+            self.board.succeeded(generation.number()).await;
+        }
     }
 
     /// Where others read the source files themselves: what is active is what they can use.

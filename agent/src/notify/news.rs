@@ -32,13 +32,23 @@ pub(crate) enum Tell {
     Nobody(&'static str),
 }
 
+/// What the processes that read a publish directory know of the set in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// There never was another: who reads there at all read this one.
+    First,
+    /// They have another, as far as is recorded.
+    Untold,
+    /// They were told before, perhaps by an earlier life of the agent.
+    Told,
+}
+
 /// What is known of a generation when it can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Published {
     pub(crate) is_rollback: bool,
-    /// Whether it took the place of another set in the directory that others read; none without
-    /// such a directory.
-    pub(crate) replaced: Option<bool>,
+    /// None without a publish directory: nothing is remembered then.
+    pub(crate) known: Option<Known>,
 }
 
 /// Decides what is told. Pure.
@@ -56,20 +66,23 @@ impl Rule {
         }
     }
 
-    /// The first set of a process is what the others have read already when they started, unless it
-    /// replaced another in the directory: then the agent slept through a renewal.
+    /// The first set of a process is taken for what the others read when they started, unless a
+    /// publish directory knows better: an earlier life may have ended before it told them, or slept
+    /// through a renewal.
     pub(crate) fn judge(&mut self, published: Published) -> Tell {
         let is_first = std::mem::take(&mut self.is_first);
-        if published.is_rollback && published.replaced.is_none() {
-            return Tell::Nobody(
+        match published.known {
+            None if published.is_rollback => Tell::Nobody(
                 "it is a rollback, and the files still hold the set that was taken back; with \
                  --publish-dir others would get the older one",
-            );
+            ),
+            _ if is_first && self.tells_first => Tell::Now,
+            None | Some(Known::First) if is_first => {
+                Tell::Nobody("it is the first set since the start (--on-rotate-first)")
+            }
+            Some(Known::Told) => Tell::Nobody("they were told of it before"),
+            _ => Tell::Now,
         }
-        if is_first && !self.tells_first && published.replaced != Some(true) {
-            return Tell::Nobody("it is the first set since the start (--on-rotate-first)");
-        }
-        Tell::Now
     }
 }
 
@@ -128,52 +141,53 @@ mod tests {
 
     const CHANGE: Published = Published {
         is_rollback: false,
-        replaced: None,
+        known: None,
     };
 
-    fn judge(rule: &mut Rule, published: Published) -> bool {
-        rule.judge(published) == Tell::Now
+    fn is_told(rule: &mut Rule, known: Option<Known>) -> bool {
+        rule.judge(Published { known, ..CHANGE }) == Tell::Now
     }
 
     #[test]
-    fn the_first_set_is_told_if_asked_for_or_if_it_replaced_another() {
-        let first = |tells_first, replaced| {
-            judge(
-                &mut Rule::new(tells_first),
-                Published { replaced, ..CHANGE },
-            )
-        };
+    fn the_first_set_is_told_if_asked_for_or_if_nobody_was_told_before() {
+        let first = |tells_first, known| is_told(&mut Rule::new(tells_first), known);
         assert!(!first(false, None));
-        assert!(!first(false, Some(false)));
-        assert!(first(false, Some(true)));
-        assert!(first(true, None));
-        assert!(first(true, Some(false)));
+        assert!(!first(false, Some(Known::First)));
+        assert!(!first(false, Some(Known::Told)));
+        assert!(first(false, Some(Known::Untold)));
+        for known in [
+            None,
+            Some(Known::First),
+            Some(Known::Untold),
+            Some(Known::Told),
+        ] {
+            assert!(first(true, known), "{known:?}");
+        }
     }
 
     #[test]
-    fn every_later_set_is_told() {
-        for replaced in [None, Some(true), Some(false)] {
+    fn every_later_set_is_told_once() {
+        for (known, expected) in [
+            (None, true),
+            (Some(Known::First), true),
+            (Some(Known::Untold), true),
+            (Some(Known::Told), false),
+        ] {
             let mut rule = Rule::new(false);
             rule.judge(CHANGE);
-            assert!(judge(&mut rule, Published { replaced, ..CHANGE }));
+            assert_eq!(is_told(&mut rule, known), expected, "{known:?}");
         }
     }
 
     #[test]
     fn a_rollback_is_told_only_if_the_files_follow_it() {
-        let rollback = |replaced| {
+        let rollback = |known| {
             let mut rule = Rule::new(true);
             rule.judge(CHANGE);
             let is_rollback = true;
-            judge(
-                &mut rule,
-                Published {
-                    is_rollback,
-                    replaced,
-                },
-            )
+            rule.judge(Published { is_rollback, known }) == Tell::Now
         };
         assert!(!rollback(None));
-        assert!(rollback(Some(true)));
+        assert!(rollback(Some(Known::Untold)));
     }
 }

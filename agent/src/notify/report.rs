@@ -49,6 +49,8 @@ struct HookReport {
     last: Option<Last>,
     succeeded: u64,
     failed: u64,
+    /// The newest generation that was told.
+    told: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -96,6 +98,7 @@ impl Board {
             last: None,
             succeeded: 0,
             failed: 0,
+            told: None,
         };
         Self {
             hooks: Arc::new(Mutex::new(hooks.into_iter().map(report).collect())),
@@ -111,7 +114,10 @@ impl Board {
     pub(super) fn handle_end(&self, kind: Kind, last: Last, is_retried: bool) {
         self.update(kind, |hook| {
             match last.failure {
-                None => hook.succeeded += 1,
+                None => {
+                    hook.succeeded += 1;
+                    hook.told = hook.told.max(Some(last.attempt.generation));
+                }
                 Some(_) => hook.failed += 1,
             }
             hook.state = if is_retried {
@@ -130,16 +136,29 @@ impl Board {
 
     /// Resolves when every hook has tried to tell of this generation, or of a newer one.
     pub(crate) async fn tried(&self, generation: u64) {
+        self.all(|hook| {
+            let last = hook.last.as_ref();
+            last.is_some_and(|last| last.attempt.generation >= generation)
+        })
+        .await;
+    }
+
+    /// Resolves when every hook has told of this generation, or of a newer one.
+    pub(super) async fn succeeded(&self, generation: u64) {
+        self.all(|hook| hook.told >= Some(generation)).await;
+    }
+
+    async fn all(&self, is_so: impl Fn(&HookReport) -> bool) {
         let mut changes = self.changes.subscribe();
-        loop {
-            let tried = |hook: &HookReport| {
-                let last = hook.last.as_ref();
-                last.is_some_and(|last| last.attempt.generation >= generation)
-            };
-            if self.lock().iter().all(tried) || changes.changed().await.is_err() {
+        while !self.lock().iter().all(&is_so) {
+            if changes.changed().await.is_err() {
                 return;
             }
         }
+    }
+
+    pub(super) fn has_hooks(&self) -> bool {
+        !self.lock().is_empty()
     }
 
     /// None without a hook.

@@ -28,7 +28,12 @@ const OPEN: u32 = 0o755;
 pub(super) struct Directory {
     handle: OpenFile,
     path: PathBuf,
+    flush: Flush,
 }
+
+/// Returns once a file is on the disk. A test puts something else in its place, because nothing
+/// else shows whether it was asked for.
+type Flush = fn(&OpenFile) -> io::Result<()>;
 
 impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self, PublishError> {
@@ -47,12 +52,18 @@ impl Directory {
             Ok(()) => Ok(Self {
                 handle: handle.into(),
                 path: path.to_owned(),
+                flush: OpenFile::sync_all,
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(PublishError::Locked {
                 path: path.to_owned(),
             }),
             Err(error) => Err(failed(Action::Lock)(error.into())),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn flushing_with(self, flush: Flush) -> Self {
+        Self { flush, ..self }
     }
 
     /// Whether its path still leads to it: a volume may have been mounted over it.
@@ -113,14 +124,14 @@ impl Storage for Directory {
         // Last: until here it is for the owner alone. Also, the umask has no say in it.
         let permit = handle.set_permissions(Permissions::from_mode(file.mode));
         permit
-            .and_then(|()| handle.sync_all())
+            .and_then(|()| (self.flush)(&handle))
             .map_err(WriteError::Write)
     }
 
     fn seal(&self, set: &SetName) -> io::Result<()> {
         let set = self.open_set(set)?;
         set.set_permissions(Permissions::from_mode(OPEN))?;
-        set.sync_all()
+        (self.flush)(&set)
     }
 
     fn link(&self, target: &Path, name: &str) -> io::Result<()> {
@@ -132,7 +143,7 @@ impl Storage for Directory {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        (self.flush)(&self.handle)
     }
 
     fn remove_link(&self, name: &str) -> io::Result<()> {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
-/// Nothing that readers see has changed, whichever it is.
+/// Readers go on seeing what they saw. Only if the flush after the swap fails they see the new set
+/// already; it is then taken for not published, because a power failure may bring the old one back.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PublishError {
     #[error(
@@ -33,7 +34,6 @@ pub(super) enum Action {
     Open,
     Lock,
     List,
-    Read,
     Make,
     Write,
     GiveToGroup,
@@ -49,7 +49,6 @@ impl fmt::Display for Action {
             Self::Open => "open the directory",
             Self::Lock => "lock the directory",
             Self::List => "list the directory",
-            Self::Read => "read what was published",
             Self::Make => "make a directory in it",
             Self::Write => "write",
             Self::GiveToGroup => "give it to the group",

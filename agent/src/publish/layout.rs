@@ -13,8 +13,10 @@ use nats_mtls::report::timestamp;
 
 /// The link that is the one truth about which set is current.
 pub(super) const DATA: &str = "..data";
-/// It is renamed onto [`DATA`].
+/// It is renamed onto [`DATA`], and onto [`TOLD`].
 pub(super) const DATA_TMP: &str = "..data_tmp";
+/// Leads to the set that the other processes were told of last; that set may be gone.
+pub(super) const TOLD: &str = "..nats_mtls_told";
 /// Everything a set may hold; each has a link of its name beside [`DATA`].
 pub(super) const FILE_NAMES: [&str; 5] =
     ["tls.crt", "tls.key", "ca.crt", "tls-combined.pem", "ca.crl"];
@@ -106,6 +108,10 @@ pub(super) struct Foreign {
 pub(super) struct Survey {
     /// The set that readers see.
     pub(super) current: Option<SetName>,
+    /// [`DATA`] leads to a set that is gone: readers see none.
+    pub(super) is_dangling: bool,
+    /// The set that others were told of last.
+    pub(super) told: Option<SetName>,
     /// Every set, the current one included, oldest first.
     pub(super) sets: Vec<SetName>,
     /// Files that have their link.
@@ -122,6 +128,8 @@ impl Survey {
         for Entry { name, kind } in entries {
             survey.add(name, &kind)?;
         }
+        let is_gone = |set: &mut SetName| !survey.sets.contains(set);
+        survey.is_dangling = survey.current.take_if(is_gone).is_some();
         survey.sets.sort_unstable();
         survey.bystanders.sort_unstable();
         Ok(survey)
@@ -138,11 +146,13 @@ impl Survey {
             self.current = set;
         } else if name == DATA_TMP && set.is_some() {
             self.has_leftover_link = true;
+        } else if name == TOLD && set.is_some() {
+            self.told = set;
         } else if let Some(file) = file
             && target.is_some_and(|target| *target == target_of(file))
         {
             self.links.push(file);
-        } else if name == DATA || name == DATA_TMP || file.is_some() {
+        } else if name == DATA || name == DATA_TMP || name == TOLD || file.is_some() {
             let found = kind.describe();
             return Err(Foreign { name, found });
         } else if let Some(set) = SetName::parse(&name)
@@ -218,16 +228,24 @@ mod tests {
             entry("lost+found", Kind::Directory),
             entry("..nats_mtls_2026_11_21_07_05_15.000000000", Kind::File),
             link("..nats_mtls_2026_11_21_07_05_16.000000000", "/etc"),
+            link(TOLD, NEW),
             entry("..2026_11_21_07_05_13.000000045", Kind::Directory),
         ])
         .unwrap();
         assert_eq!(survey.current, Some(set(OLD)));
         assert_eq!(survey.sets, [set(OLD), set(NEW)]);
+        assert_eq!(survey.told, Some(set(NEW)));
         assert_eq!(survey.links, ["tls.crt"]);
         assert!(survey.has_leftover_link);
         assert_eq!(survey.bystanders.len(), 4);
         assert_eq!(survey.superfluous(None), [set(NEW)]);
         assert_eq!(survey.superfluous(Some(&set(NEW))), []);
+    }
+
+    #[test]
+    fn a_link_to_a_set_that_is_gone_is_not_a_current_set() {
+        let survey = Survey::of(vec![link(DATA, NEW), entry(OLD, Kind::Directory)]).unwrap();
+        assert_eq!((survey.current, survey.is_dangling), (None, true));
     }
 
     #[test]
@@ -239,6 +257,7 @@ mod tests {
             ),
             (entry(DATA, Kind::Directory), "a directory"),
             (link(DATA_TMP, "elsewhere"), "a link to elsewhere"),
+            (link(TOLD, "elsewhere"), "a link to elsewhere"),
             (entry("tls.key", Kind::File), "a file"),
             (link("ca.crt", "/etc/ssl/ca.crt"), "a link to /etc/ssl"),
             (link("ca.crt", "..data/tls.crt"), "a link to ..data/tls.crt"),

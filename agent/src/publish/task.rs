@@ -17,7 +17,7 @@ use super::error::{Action, PublishError};
 use super::layout::SetName;
 use super::report::PublishReport;
 use super::schedule::{Schedule, Work};
-use super::writer::{Published, Writer};
+use super::writer::{Publication, Published, Writer};
 use crate::config::PublishConfig;
 use crate::notify::Notifier;
 
@@ -34,6 +34,8 @@ pub(super) struct Task {
     writer: Slot,
     report: watch::Sender<PublishReport>,
     notifier: Notifier,
+    /// What readers see, if it is not recorded yet that they know of it.
+    unrecorded: Option<Generation>,
 }
 
 impl Task {
@@ -50,6 +52,7 @@ impl Task {
             writer: None,
             report,
             notifier,
+            unrecorded: None,
         }
     }
 
@@ -77,6 +80,7 @@ impl Task {
                     tokio::select! {
                         changed = generations.changed() => if changed.is_err() { return },
                         () = timer => {}
+                        () = settled(&self.notifier, self.unrecorded) => self.record_told().await,
                     }
                 }
             }
@@ -90,20 +94,24 @@ impl Task {
         let result = match Contents::of(snapshot.material(), self.config.access) {
             None => Err(PublishError::NoKey),
             Some(contents) => {
-                self.work(move |writer| {
-                    let published = writer.publish(&contents, &SetName::at(SystemTime::now()))?;
-                    Ok((published, writer.has_former()))
-                })
-                .await
+                self.work(move |writer| writer.publish(&contents, &SetName::at(SystemTime::now())))
+                    .await
             }
         };
         match result {
-            Ok((published, had_former)) => {
+            Ok(Publication { published, known }) => {
                 self.succeed(snapshot.generation(), published);
-                let replaced = published == Published::New && had_former;
-                self.notifier.handle_published(snapshot, Some(replaced));
+                self.unrecorded = Some(snapshot.generation());
+                self.notifier.handle_published(snapshot, Some(known));
             }
             Err(error) => self.fail(&error),
+        }
+    }
+
+    async fn record_told(&mut self) {
+        self.unrecorded = None;
+        if let Err(error) = self.work(|writer| writer.record_told()).await {
+            warn!(%error, "a restart will tell the other processes of this set once more");
         }
     }
 
@@ -189,6 +197,14 @@ impl Task {
     }
 }
 
+/// Resolves once nobody has to be told of `generation` any more.
+async fn settled(notifier: &Notifier, generation: Option<Generation>) {
+    match generation {
+        Some(generation) => notifier.settled(generation).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The writer of the directory that lies at `path` now, cleaned up when it was opened.
 fn open<'a>(slot: &'a mut Slot, path: &Path) -> Result<&'a mut Writer<Directory>, PublishError> {
     let is_gone = |writer: &Writer<Directory>| !writer.storage().is_in_place();
@@ -208,6 +224,6 @@ fn open<'a>(slot: &'a mut Slot, path: &Path) -> Result<&'a mut Writer<Directory>
             "the publish directory holds files that this agent did not make: left alone"
         );
     }
-    writer.forget_former()?;
+    writer.tidy_if_possible();
     Ok(slot.insert(writer))
 }

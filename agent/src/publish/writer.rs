@@ -9,10 +9,19 @@ use tracing::warn;
 
 use super::contents::Contents;
 use super::error::{Action, PublishError};
-use super::layout::{DATA, DATA_TMP, Entry, FILE_NAMES, Kind, SetName, Survey, target_of};
+use super::layout::{DATA, DATA_TMP, Entry, FILE_NAMES, Kind, SetName, Survey, TOLD, target_of};
 use super::storage::{Storage, WriteError};
+use crate::notify::Known;
 
 /// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Publication {
+    pub(super) published: Published,
+    /// What the other processes know of it.
+    pub(super) known: Known,
+}
+
+/// Whether anything was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Published {
     /// Readers see a new set.
@@ -46,31 +55,56 @@ impl<S: Storage> Writer<S> {
         &self.storage
     }
 
-    /// Whether the newest set took the place of another.
-    pub(super) fn has_former(&self) -> bool {
-        self.former.is_some()
-    }
-
     /// Makes `contents` what readers see. If that fails they see what they saw before, and what was
     /// written so far is taken away again.
     pub(super) fn publish(
         &mut self,
         contents: &Contents,
         name: &SetName,
-    ) -> Result<Published, PublishError> {
+    ) -> Result<Publication, PublishError> {
         let survey = self.survey()?;
         self.tidy_if_possible();
         if let Some(current) = &survey.current
-            && self.is_same(current, contents)?
+            && self.is_same(current, contents)
         {
             self.make_links(contents, &survey)?;
             self.flush()?;
-            return Ok(Published::Unchanged);
+            let is_told = survey.told.as_ref() == Some(current);
+            return Ok(Publication {
+                published: Published::Unchanged,
+                known: if is_told { Known::Told } else { Known::Untold },
+            });
         }
+        let is_first = survey.current.is_none() && !survey.is_dangling && survey.told.is_none();
         self.former = survey.current;
         let written = self.write(contents, name);
         self.tidy_if_possible();
-        written.map(|()| Published::New)
+        written.map(|()| Publication {
+            published: Published::New,
+            known: if is_first {
+                Known::First
+            } else {
+                Known::Untold
+            },
+        })
+    }
+
+    /// Remembers, also for a next life, that the others were told of the current set.
+    pub(super) fn record_told(&self) -> Result<(), PublishError> {
+        let survey = self.survey()?;
+        let Some(current) = survey.current else {
+            return Ok(());
+        };
+        if survey.told.as_ref() == Some(&current) {
+            return Ok(());
+        }
+        if survey.has_leftover_link {
+            self.remove_link(DATA_TMP)?;
+        }
+        self.link(Path::new(current.as_str()), DATA_TMP)?;
+        // Not flushed: after a power failure they are told once more.
+        let renamed = self.storage.rename(DATA_TMP, TOLD);
+        renamed.map_err(self.failed(TOLD, Action::Swap))
     }
 
     /// Removes the set before the current one too, now that its last readers are done.
@@ -89,7 +123,7 @@ impl<S: Storage> Writer<S> {
     }
 
     /// What is left over does no harm to readers, and is tried again with the next set.
-    fn tidy_if_possible(&mut self) {
+    pub(super) fn tidy_if_possible(&mut self) {
         if let Err(error) = self.tidy() {
             warn!(%error, "a leftover stays in the publish directory");
         }
@@ -102,10 +136,19 @@ impl<S: Storage> Writer<S> {
         if survey.has_leftover_link {
             self.remove_link(DATA_TMP)?;
         }
-        for set in survey.superfluous(self.former.as_ref()) {
-            self.remove(&set)?;
+        let superfluous = survey.superfluous(self.former.as_ref());
+        if !superfluous.is_empty() {
+            // A power failure must not bring back the link to a set that is gone. Who renamed the
+            // link may have died before the flush.
+            self.flush()?;
         }
-        self.remove_idle_links(&survey)
+        // One that cannot be removed is no reason to keep the others.
+        let mut removed = Ok(());
+        for set in superfluous {
+            removed = removed.and(self.remove(&set));
+        }
+        self.remove_idle_links(&survey)?;
+        removed
     }
 
     /// Links of ours that lead nowhere.
@@ -128,18 +171,12 @@ impl<S: Storage> Writer<S> {
         })
     }
 
-    fn is_same(&self, current: &SetName, contents: &Contents) -> Result<bool, PublishError> {
-        if self.entries_of(current)?.len() != contents.files().len() {
-            return Ok(false);
-        }
-        for file in contents.files() {
-            let at = format!("{current}/{}", file.name);
-            let is_same = self.storage.holds(current, file);
-            if !is_same.map_err(self.failed(&at, Action::Read))? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// What cannot be read, because it is another user's or the disk is bad, is written anew.
+    fn is_same(&self, current: &SetName, contents: &Contents) -> bool {
+        let has_as_many = |entries: Vec<_>| entries.len() == contents.files().len();
+        let holds = |file| self.storage.holds(current, file).unwrap_or(false);
+        let entries = self.storage.entries_of(current);
+        entries.is_ok_and(has_as_many) && contents.files().iter().all(holds)
     }
 
     fn write(&self, contents: &Contents, name: &SetName) -> Result<(), PublishError> {

@@ -18,6 +18,10 @@ use super::layout::{Entry, SetName};
 use super::storage::{Storage, WriteError};
 use super::writer::{Published, Writer};
 
+mod damaged;
+mod durable;
+mod remembered;
+
 /// Lets a number of changes through, then goes wrong. Reading always works.
 struct Unlucky {
     directory: Directory,
@@ -137,7 +141,8 @@ fn writer(directory: &TempDir) -> Writer<Directory> {
 }
 
 fn publish(directory: &TempDir, text: &str, second: u32) -> Result<Published, PublishError> {
-    writer(directory).publish(&contents(text), &set_name(second))
+    let publication = writer(directory).publish(&contents(text), &set_name(second))?;
+    Ok(publication.published)
 }
 
 /// Publishes and meets a fate after `luck` changes. None if the process died.
@@ -153,7 +158,10 @@ fn publish_unluckily(
         fate,
     };
     let mut writer = Writer::new(storage, directory.path().to_owned());
-    let attempt = || writer.publish(&contents(text), &set_name(luck));
+    let attempt = || {
+        let publication = writer.publish(&contents(text), &set_name(luck))?;
+        Ok(publication.published)
+    };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt)).ok()
 }
 
@@ -292,17 +300,15 @@ fn the_same_set_is_not_written_again_and_a_changed_mode_is() {
     assert!(listing(&directory).contains(&set_name(1).to_string()));
     let shared = Contents::of_files(NAMES.map(|name| file(name, "a", 0o640)).into());
     let mut writer = writer(&directory);
-    let published = writer.publish(&shared, &set_name(3)).unwrap();
-    assert_eq!(published, Published::New);
+    let publication = writer.publish(&shared, &set_name(3)).unwrap();
+    assert_eq!(publication.published, Published::New);
     let mode = |name| fs::metadata(directory.path().join(name)).unwrap().mode() & 0o7777;
     assert!(NAMES.into_iter().all(|name| mode(name) == 0o640));
     assert_eq!(mode(set_name(3).as_str()), 0o755);
     // A link that somebody took away comes back.
     fs::remove_file(directory.path().join("tls.key")).unwrap();
-    assert_eq!(
-        writer.publish(&shared, &set_name(4)).unwrap(),
-        Published::Unchanged
-    );
+    let publication = writer.publish(&shared, &set_name(4)).unwrap();
+    assert_eq!(publication.published, Published::Unchanged);
     assert_eq!(seen(&directory).as_deref(), Some("a"));
 }
 

@@ -1,0 +1,91 @@
+//! Which set the other processes were told of, over every end of the agent.
+
+use super::*;
+use crate::notify::Known;
+
+#[test]
+fn a_set_counts_as_told_only_once_that_is_recorded() {
+    let directory = scratch();
+    let known = |writer: &mut Writer<Directory>, text: &str, second| {
+        let set = contents(text);
+        writer.publish(&set, &set_name(second)).unwrap().known
+    };
+    assert_eq!(known(&mut writer(&directory), "a", 1), Known::First);
+    // Another life, another after that, and nobody was told.
+    assert_eq!(known(&mut writer(&directory), "a", 2), Known::Untold);
+    let mut writer_of_a = writer(&directory);
+    assert_eq!(known(&mut writer_of_a, "a", 3), Known::Untold);
+    writer_of_a.record_told().unwrap();
+    assert_eq!(known(&mut writer_of_a, "a", 4), Known::Told);
+    drop(writer_of_a);
+    assert_eq!(known(&mut writer(&directory), "a", 5), Known::Told);
+    assert_eq!(known(&mut writer(&directory), "b", 6), Known::Untold);
+    assert_eq!(known(&mut writer(&directory), "b", 7), Known::Untold);
+    // Back to what they had: they may have read the other one meanwhile.
+    assert_eq!(known(&mut writer(&directory), "a", 8), Known::Untold);
+    assert_eq!(seen(&directory).as_deref(), Some("a"));
+}
+
+/// Somebody may hold the set that is gone.
+#[test]
+fn a_set_in_place_of_one_that_is_gone_is_not_the_first() {
+    let directory = scratch();
+    publish(&directory, "a", 1).unwrap();
+    fs::remove_dir_all(directory.path().join(set_name(1).as_str())).unwrap();
+    let mut writer = writer(&directory);
+    let publication = writer.publish(&contents("b"), &set_name(2)).unwrap();
+    assert_eq!(publication.known, Known::Untold);
+    writer.record_told().unwrap();
+    for name in ["..data", set_name(2).as_str()] {
+        let path = directory.path().join(name);
+        fs::remove_file(&path)
+            .or_else(|_| fs::remove_dir_all(path))
+            .unwrap();
+    }
+    let publication = writer.publish(&contents("c"), &set_name(3)).unwrap();
+    assert_eq!(publication.known, Known::Untold);
+}
+
+#[test]
+fn killed_while_it_is_recorded_it_was_told_or_it_was_not() {
+    for fate in [Fate::DiesBefore, Fate::DiesAfter] {
+        let mut answers = Vec::new();
+        for luck in 0.. {
+            let directory = scratch();
+            publish(&directory, "a", 1).unwrap();
+            let storage = Unlucky {
+                directory: Directory::open(directory.path()).unwrap(),
+                luck: Cell::new(luck),
+                fate,
+            };
+            let unlucky = Writer::new(storage, directory.path().to_owned());
+            let record = std::panic::AssertUnwindSafe(|| unlucky.record_told());
+            let died = std::panic::catch_unwind(record).is_err();
+            drop(unlucky);
+            let mut writer = writer(&directory);
+            writer.forget_former().unwrap();
+            let publication = writer.publish(&contents("a"), &set_name(2)).unwrap();
+            assert_eq!(publication.published, Published::Unchanged);
+            writer.record_told().unwrap();
+            assert_eq!(seen(&directory).as_deref(), Some("a"));
+            assert_eq!(listing(&directory).len(), 7, "{:?}", listing(&directory));
+            answers.push(publication.known);
+            if !died {
+                break;
+            }
+        }
+        assert!(answers.len() > 2, "{answers:?}");
+        assert_eq!(answers.first(), Some(&Known::Untold));
+        assert_eq!(answers.last(), Some(&Known::Told));
+    }
+}
+
+#[test]
+fn what_lies_in_the_place_of_the_record_is_named_and_stays() {
+    let directory = scratch();
+    let record = directory.path().join("..nats_mtls_told");
+    fs::write(&record, "mine").unwrap();
+    let error = publish(&directory, "a", 1).unwrap_err().to_string();
+    assert!(error.starts_with(record.to_str().unwrap()), "{error}");
+    assert_eq!(fs::read(&record).unwrap(), b"mine");
+}
