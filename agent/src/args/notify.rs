@@ -25,7 +25,8 @@ pub(crate) struct NotifyArgs {
         value_name = "FILE"
     )]
     pub(crate) pid_file: Option<PathBuf>,
-    /// The process is the only one of this user that runs this program, for example nats-server
+    /// The process is the only one of this user that runs this program, for example nats-server; if
+    /// none does, the only one that is called so, for example after a script or a link (python3)
     #[arg(
         long,
         env = "NATS_MTLS_PROCESS_NAME",
@@ -50,7 +51,7 @@ pub(crate) struct NotifyArgs {
         value_name = "URL"
     )]
     pub(crate) on_rotate_http: Option<String>,
-    /// How long a program or a POST may take; then it is ended and counts as failed
+    /// How long a hook may take; then it has failed, and a program is ended with all it started
     #[arg(
         long,
         env = "NATS_MTLS_ON_ROTATE_TIMEOUT",
@@ -59,7 +60,7 @@ pub(crate) struct NotifyArgs {
         default_value = "30s"
     )]
     pub(crate) on_rotate_timeout: String,
-    /// Tell about the first set after the start, too
+    /// Tell about the first set after each start, too, whether or not it was told before
     #[arg(
         long,
         env = "NATS_MTLS_ON_ROTATE_FIRST",

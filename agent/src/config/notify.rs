@@ -25,6 +25,8 @@ pub(crate) struct SignalConfig {
     pub(crate) signal: Signal,
     pub(crate) name: &'static str,
     pub(crate) target: Target,
+    /// For finding the process.
+    pub(crate) limit: Duration,
 }
 
 /// How the process is found.
@@ -81,7 +83,7 @@ impl NotifyConfig {
             })
         };
         let config = Self {
-            signal: signal(args)?,
+            signal: signal(args, limit)?,
             exec: args
                 .on_rotate_exec
                 .as_deref()
@@ -103,7 +105,7 @@ impl NotifyConfig {
     }
 }
 
-fn signal(args: &NotifyArgs) -> Result<Option<SignalConfig>, ConfigError> {
+fn signal(args: &NotifyArgs, limit: Duration) -> Result<Option<SignalConfig>, ConfigError> {
     let Some(name) = args.on_rotate_signal.as_deref() else {
         let flag = match (&args.pid_file, &args.process_name) {
             (None, None) => return Ok(None),
@@ -131,6 +133,7 @@ fn signal(args: &NotifyArgs) -> Result<Option<SignalConfig>, ConfigError> {
         signal,
         name,
         target: target(args)?,
+        limit,
     }))
 }
 

@@ -4,11 +4,14 @@
 //! Each hook has a task of its own, so that one that hangs holds up nobody, neither another hook
 //! nor a rotation. Must not decide whether a set is good, and must not touch keys.
 
+mod aside;
 mod driver;
 mod errand;
 mod exec;
 mod news;
 mod post;
+#[cfg(target_os = "linux")]
+mod process;
 mod report;
 mod signal;
 #[cfg(test)]

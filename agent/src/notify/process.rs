@@ -18,8 +18,13 @@ pub(super) struct Process {
     pub(super) pid: Pid,
     /// The file name of the program it runs; its own name for itself if that cannot be read.
     pub(super) executable: String,
+    /// What it is called: after the script or the link that it was started by, unless it chose
+    /// another name. At most 15 bytes.
+    pub(super) name: String,
     /// Its real user.
     pub(super) user: u32,
+    /// Who adopted it if its own parent has ended.
+    pub(super) parent: i32,
     /// It has ended, and its parent has not looked yet.
     pub(super) has_ended: bool,
     /// In clock ticks since the machine started: what tells two processes of one id apart.
@@ -30,16 +35,29 @@ impl Process {
     /// `NotFound` if there is none of that id.
     pub(super) fn look(pid: Pid) -> io::Result<Self> {
         let stat = read(pid, "stat").map_err(gone)?;
-        let (has_ended, started) = parse_stat(&stat).ok_or_else(|| unreadable("stat"))?;
+        let stat = Stat::parse(&stat).ok_or_else(|| unreadable("stat"))?;
         let status = read(pid, "status").map_err(gone)?;
         let user = parse_user(&status).ok_or_else(|| unreadable("status"))?;
+        let name = read(pid, "comm").map_err(gone)?.trim_end().to_owned();
         Ok(Self {
             pid,
-            executable: executable(pid)?,
+            executable: executable(pid).unwrap_or_else(|| name.clone()),
+            name,
             user,
-            has_ended,
-            started,
+            parent: stat.parent,
+            has_ended: stat.has_ended,
+            started: stat.started,
         })
+    }
+
+    /// Whether both are one process, whatever it runs.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        (self.pid, self.started) == (other.pid, other.started)
+    }
+
+    /// Whether it started after `other`, or in the same tick of the clock.
+    pub(super) fn is_no_older_than(&self, other: &Self) -> bool {
+        self.started >= other.started
     }
 
     /// When it started, by the wall clock as it is now.
@@ -83,26 +101,37 @@ fn path(pid: Pid, name: &str) -> String {
     format!("/proc/{}/{name}", pid.as_raw_nonzero())
 }
 
-/// The program may have been replaced by a newer one since; the name stays. Other users' programs,
-/// and those that the kernel protects, cannot be read.
-fn executable(pid: Pid) -> io::Result<String> {
-    if let Ok(link) = fs::read_link(path(pid, "exe"))
-        && let Some(name) = link.file_name().map(OsStr::to_string_lossy)
-    {
-        return Ok(name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned());
-    }
-    let name = read(pid, "comm").map_err(gone)?;
-    Ok(name.trim_end().to_owned())
+/// The program may have been replaced by a newer one since; the name stays. None for other users'
+/// programs, and for those that the kernel protects.
+fn executable(pid: Pid) -> Option<String> {
+    let link = fs::read_link(path(pid, "exe")).ok()?;
+    let name = link.file_name().map(OsStr::to_string_lossy)?;
+    Some(name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned())
 }
 
-/// State and start; the name before them may hold anything, also parentheses.
-fn parse_stat(stat: &str) -> Option<(bool, u64)> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    // The state is field 3, the start field 22 (proc(5)).
-    let started = fields.nth(18)?.parse().ok()?;
-    Some((matches!(state, "Z" | "X"), started))
+/// What we want of `stat`.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    has_ended: bool,
+    parent: i32,
+    started: u64,
+}
+
+impl Stat {
+    /// The name before these fields may hold anything, also parentheses.
+    fn parse(stat: &str) -> Option<Self> {
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        // The state is field 3, the parent field 4, the start field 22 (proc(5)).
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let started = fields.nth(17)?.parse().ok()?;
+        Some(Self {
+            has_ended: matches!(state, "Z" | "X"),
+            parent,
+            started,
+        })
+    }
 }
 
 fn parse_user(status: &str) -> Option<u32> {
@@ -135,11 +164,17 @@ mod tests {
     fn a_name_cannot_pretend_to_be_fields() {
         let fields = "S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
         let stat = format!("7 (a) Z 9 9 (b) {fields}");
-        assert_eq!(parse_stat(&stat), Some((false, 4711)));
-        assert_eq!(parse_stat("7 (a) Z 1"), None);
-        assert_eq!(parse_stat("nothing"), None);
+        let mut expected = Stat {
+            has_ended: false,
+            parent: 1,
+            started: 4711,
+        };
+        assert_eq!(Stat::parse(&stat).as_ref(), Some(&expected));
+        assert_eq!(Stat::parse("7 (a) Z 1"), None);
+        assert_eq!(Stat::parse("nothing"), None);
         let ended = fields.replacen('S', "Z", 1);
-        assert_eq!(parse_stat(&format!("7 (a) {ended}")), Some((true, 4711)));
+        expected.has_ended = true;
+        assert_eq!(Stat::parse(&format!("7 (a) {ended}")), Some(expected));
         assert_eq!(parse_user("Name:\tx\nUid:\t10\t0\t0\t0\n"), Some(10));
     }
 
@@ -156,6 +191,9 @@ mod tests {
         let own = Process::look(rustix::process::getpid()).unwrap();
         assert_eq!(own.user, rustix::process::getuid().as_raw());
         assert!(!own.has_ended);
+        let parent = rustix::process::getppid().unwrap();
+        assert_eq!(own.parent, parent.as_raw_nonzero().get());
+        assert!(own.is_same_as(&own) && own.is_no_older_than(&own));
         let program = std::env::current_exe().unwrap();
         assert_eq!(
             program.file_name().unwrap().to_str().unwrap(),

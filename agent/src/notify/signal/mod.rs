@@ -6,7 +6,7 @@
 //! ended, and the signal to nobody.
 
 #[cfg(target_os = "linux")]
-mod process;
+mod seen;
 #[cfg(target_os = "linux")]
 mod send;
 #[cfg(test)]
@@ -16,6 +16,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+use super::aside::{Aside, AsideError};
 use crate::config::{SignalConfig, Target};
 
 /// Why no process was signalled.
@@ -34,7 +35,7 @@ pub(super) enum SignalError {
     )]
     Stale { source_of: String, pid: i32 },
     #[error(
-        "{source_of} names process {pid} ({executable}), which started after the file was written: the pid file is stale and the id is somebody else's now"
+        "{source_of} names process {pid} ({executable}), which started after the file was written: the pid file is stale and the id is somebody else's now. If instead the clock was set since, at a boot without one or after the machine slept, write the file anew"
     )]
     Recycled {
         source_of: String,
@@ -85,25 +86,26 @@ pub(super) enum SignalError {
         expect(dead_code, reason = "for the other systems")
     )]
     NotLinux,
-    #[error("the task that sends it ended")]
-    Task,
+    #[error("looking for the process: {0}")]
+    Aside(#[from] AsideError),
 }
 
 /// Sends one signal to one process.
 #[derive(Debug, Clone)]
 pub(super) struct SignalHook {
     config: SignalConfig,
-    /// What the process ran when it was seen first. A pid file says nothing about that.
+    aside: Aside,
     #[cfg(target_os = "linux")]
-    program: std::sync::Arc<std::sync::OnceLock<String>>,
+    memory: seen::Memory,
 }
 
 impl SignalHook {
     pub(super) fn new(config: SignalConfig) -> Self {
         Self {
             config,
+            aside: Aside::default(),
             #[cfg(target_os = "linux")]
-            program: std::sync::Arc::default(),
+            memory: seen::Memory::default(),
         }
     }
 
@@ -120,25 +122,24 @@ impl SignalHook {
     /// wrong now is said when there is something to tell.
     #[cfg(target_os = "linux")]
     pub(super) async fn look(&self) {
-        let hook = self.clone();
-        let looked =
-            tokio::task::spawn_blocking(move || send::find(&hook.config.target, &hook.program));
-        if let Ok(Err(error)) = looked.await {
+        if let Err(error) = self.find().await {
             tracing::debug!(%error, "the process to be signalled is not there yet");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn find(&self) -> Result<(std::os::fd::OwnedFd, super::process::Process), SignalError> {
+        let Self { config, memory, .. } = self.clone();
+        let find = move || send::find(&config.target, &memory);
+        self.aside.run(self.config.limit, find).await?
     }
 
     /// Says whom it was sent to.
     #[cfg(target_os = "linux")]
     pub(super) async fn run(&self) -> Result<String, SignalError> {
-        let hook = self.clone();
-        let name = hook.config.name;
-        let sent = tokio::task::spawn_blocking(move || {
-            let (pidfd, process) = send::find(&hook.config.target, &hook.program)?;
-            send::signal(&pidfd, &process, hook.config.signal)?;
-            Ok(process)
-        });
-        let process = sent.await.map_err(|_| SignalError::Task)??;
+        let name = self.config.name;
+        let (pidfd, process) = self.find().await?;
+        send::signal(&pidfd, &process, self.config.signal)?;
         let pid = process.pid.as_raw_nonzero();
         Ok(format!(
             "SIG{name} to process {pid} ({})",

@@ -4,14 +4,14 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, getuid, pidfd_open, pidfd_send_signal};
 
+use super::super::process::{Process, parse_pid};
 use super::SignalError;
-use super::process::{Process, parse_pid};
+use super::seen::{Memory, Relation};
 use crate::config::Target;
 use crate::words::brief;
 
@@ -20,15 +20,14 @@ const MOST: u64 = 64;
 /// File times and process starts are counted in ticks, and a network file system rounds to seconds.
 const ROUNDING: Duration = Duration::from_secs(2);
 
-/// The process, held by its pidfd. `program` remembers what it ran when it was found first.
-pub(super) fn find(
-    target: &Target,
-    program: &OnceLock<String>,
-) -> Result<(OwnedFd, Process), SignalError> {
-    match target {
-        Target::PidFile(path) => by_file(path, program),
-        Target::Name(name) => by_name(name),
-    }
+/// The process, held by its pidfd. `memory` learns only who passed every check.
+pub(super) fn find(target: &Target, memory: &Memory) -> Result<(OwnedFd, Process), SignalError> {
+    let (pidfd, process) = match target {
+        Target::PidFile(path) => by_file(path, memory),
+        Target::Name(name) => by_name(name, memory),
+    }?;
+    memory.remember(&process);
+    Ok((pidfd, process))
 }
 
 /// Reaches nobody else: if the process has ended, there is an error instead.
@@ -51,7 +50,7 @@ pub(super) fn signal(
     }
 }
 
-fn by_file(path: &Path, program: &OnceLock<String>) -> Result<(OwnedFd, Process), SignalError> {
+fn by_file(path: &Path, memory: &Memory) -> Result<(OwnedFd, Process), SignalError> {
     let source_of = || path.display().to_string();
     let (pid, written) = read_pid_file(path)?;
     let stale = || SignalError::Stale {
@@ -65,38 +64,47 @@ fn by_file(path: &Path, program: &OnceLock<String>) -> Result<(OwnedFd, Process)
         });
     }
     let (pidfd, process) = hold(pid)?.ok_or_else(stale)?;
-    if process.started(SystemTime::now()) > written + ROUNDING {
+    refuse_strangers(&process)?;
+    let relation = memory.relation(&process);
+    let is_younger = || process.started(SystemTime::now()) > written + ROUNDING;
+    if relation != Relation::Same && is_younger() {
         return Err(SignalError::Recycled {
             source_of: source_of(),
             pid: raw(pid),
             executable: brief(&process.executable),
         });
     }
-    let expected = program.get_or_init(|| process.executable.clone());
-    if *expected != process.executable {
+    if let Relation::OtherProgram(expected) = relation {
         return Err(SignalError::OtherProgram {
             source_of: source_of(),
             pid: raw(pid),
             executable: brief(&process.executable),
-            expected: brief(expected),
+            expected: brief(&expected),
         });
     }
-    refuse_strangers(&process)?;
     Ok((pidfd, process))
 }
 
-fn by_name(name: &str) -> Result<(OwnedFd, Process), SignalError> {
+fn by_name(name: &str, memory: &Memory) -> Result<(OwnedFd, Process), SignalError> {
     let all = Process::all().map_err(SignalError::Proc)?;
     let mut named: Vec<Process> = all
         .into_iter()
         .filter(|pid| *pid != getpid())
         // What ends while it is looked at, or hides, is not the one.
         .filter_map(|pid| Process::look(pid).ok())
-        .filter(|process| process.executable == name && !process.has_ended)
+        .filter(|process| {
+            !process.has_ended && (process.executable == name || process.name == name)
+        })
         .collect();
     // Processes of others are no choice, but the best explanation if there is no other.
     if named.iter().any(is_ours) {
         named.retain(is_ours);
+    }
+    // What it runs says more than what it is called: a script that starts the program, and waits
+    // for it, may have its name. Not that one either while the program is being restarted.
+    let runs = |process: &Process| process.executable == name;
+    if memory.runs(name) || named.iter().any(runs) {
+        named.retain(runs);
     }
     let found = match named.as_slice() {
         [] => {

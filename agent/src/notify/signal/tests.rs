@@ -5,7 +5,6 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions, getuid, waitid};
@@ -62,14 +61,14 @@ impl Drop for Waiter {
 
 struct Bench {
     folder: TempDir,
-    program: OnceLock<String>,
+    memory: seen::Memory,
 }
 
 impl Bench {
     fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
-            program: OnceLock::new(),
+            memory: seen::Memory::default(),
         }
     }
 
@@ -83,7 +82,7 @@ impl Bench {
 
     /// Finds and signals as the hook does.
     fn hang_up(&self, target: &Target) -> Result<(), SignalError> {
-        let (pidfd, process) = send::find(target, &self.program)?;
+        let (pidfd, process) = send::find(target, &self.memory)?;
         send::signal(&pidfd, &process, Signal::HUP)
     }
 
@@ -157,7 +156,7 @@ fn a_pid_file_that_leads_to_another_program_signals_nobody() {
     let bench = Bench::new();
     let first = Waiter::start(&mut bench.program("first"));
     bench.write(&first.pid().to_string());
-    send::find(&Target::PidFile(bench.pid_file()), &bench.program).unwrap();
+    send::find(&Target::PidFile(bench.pid_file()), &bench.memory).unwrap();
     let mut second = Waiter::start(&mut bench.program("second"));
     bench.write(&second.pid().to_string());
     let error = bench.by_file().unwrap_err().to_string();
@@ -241,4 +240,142 @@ fn what_is_no_pid_file_is_named() {
     .unwrap();
     let error = bench.by_file().unwrap_err().to_string();
     assert!(error.contains("not a regular file"), "{error}");
+}
+
+/// A wrapper writes its own id and becomes the program: `echo $$ > pid; exec server`.
+#[test]
+fn a_wrapper_that_became_the_program_is_signalled_and_so_is_its_successor() {
+    let bench = Bench::new();
+    let mut program = bench.program("becomes");
+    // From here on it is not busy any more: see `Waiter::start`.
+    drop(Waiter::start(&mut program));
+    let mut wrapper = Command::new("/bin/sh");
+    let script = format!("read line; exec {:?} -c 'read line'", program.get_program());
+    let mut waiter = Waiter(
+        wrapper
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    bench.write(&waiter.pid().to_string());
+    let target = Target::PidFile(bench.pid_file());
+    let look = || send::find(&target, &bench.memory).unwrap().1.executable;
+    assert_ne!(look(), "becomes");
+    std::io::Write::write_all(waiter.0.stdin.as_mut().unwrap(), b"go\n").unwrap();
+    while look() != "becomes" {
+        std::thread::yield_now();
+    }
+    let next = Waiter::start(&mut bench.program("becomes"));
+    bench.write(&next.pid().to_string());
+    bench.by_file().unwrap();
+    assert_eq!(next.signal(), Some(1));
+    assert!(waiter.is_alive());
+}
+
+/// A stale file names a process of somebody else until the right one writes it.
+#[test]
+fn who_was_refused_is_not_learned() {
+    const NOBODY: u32 = 65534;
+    let bench = Bench::new();
+    let stranger = getuid().is_root().then(|| {
+        let mut command = bench.program("older");
+        chown(bench.folder.path(), Some(NOBODY), None).unwrap();
+        Waiter::start(command.uid(NOBODY))
+    });
+    bench.write(&stranger.as_ref().map_or(1, Waiter::pid).to_string());
+    bench.by_file().unwrap_err();
+    let right = Waiter::start(&mut bench.program("right"));
+    bench.write(&right.pid().to_string());
+    bench.by_file().unwrap();
+    assert_eq!(right.signal(), Some(1));
+}
+
+/// As if the clock was set forward by a day: the file's time stays behind.
+#[test]
+fn a_process_that_was_found_once_stays_the_right_one_when_the_clock_is_set() {
+    let bench = Bench::new();
+    let waiter = Waiter::shell();
+    bench.write(&waiter.pid().to_string());
+    send::find(&Target::PidFile(bench.pid_file()), &bench.memory).unwrap();
+    let set_back = || {
+        let file = fs::File::options().write(true).open(bench.pid_file());
+        let day = Duration::from_secs(24 * 60 * 60);
+        file.unwrap().set_modified(SystemTime::now() - day).unwrap();
+    };
+    set_back();
+    bench.by_file().unwrap();
+    assert_eq!(waiter.signal(), Some(1));
+    // Only that one: another of the same program is measured.
+    let mut other = Waiter::shell();
+    bench.write(&other.pid().to_string());
+    set_back();
+    let error = bench.by_file().unwrap_err();
+    assert!(matches!(error, SignalError::Recycled { .. }), "{error}");
+    assert!(error.to_string().contains("clock"), "{error}");
+    assert!(other.is_alive());
+}
+
+/// `python3` is a link to `python3.11`, and a script has a name of its own.
+#[test]
+fn a_process_is_found_by_the_name_of_its_link_or_script_if_none_runs_that_program() {
+    let bench = Bench::new();
+    let at = |name: &str| bench.folder.path().join(name);
+    drop(bench.program("interpreter"));
+    std::os::unix::fs::symlink(at("interpreter"), at("a-link")).unwrap();
+    let linked = Waiter::start(&mut Command::new(at("a-link")));
+    fs::write(
+        at("a-script"),
+        format!("#!{}\nread line\n", at("interpreter").display()),
+    )
+    .unwrap();
+    fs::set_permissions(at("a-script"), fs::Permissions::from_mode(0o755)).unwrap();
+    let script = Waiter::start(&mut Command::new(at("a-script")));
+    for (name, waiter) in [("a-link", linked), ("a-script", script)] {
+        bench.hang_up(&Target::Name(name.to_owned())).unwrap();
+        assert_eq!(waiter.signal(), Some(1), "{name}");
+    }
+}
+
+#[test]
+fn a_script_with_the_name_of_the_program_that_it_starts_is_never_taken_for_it() {
+    let bench = Bench::new();
+    let name = Target::Name("the-server".to_owned());
+    let scripts = tempfile::tempdir().unwrap();
+    let path = scripts.path().join("the-server");
+    fs::write(&path, "#!/bin/sh\nread line\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut script = Waiter::start(&mut Command::new(&path));
+    let server = Waiter::start(&mut bench.program("the-server"));
+    bench.hang_up(&name).unwrap();
+    assert_eq!(server.signal(), Some(1));
+    // Being restarted: nobody is there for a moment.
+    let error = bench.hang_up(&name).unwrap_err();
+    assert!(matches!(error, SignalError::NotFound { .. }), "{error}");
+    assert!(script.is_alive());
+}
+
+/// As in a pid file on a mount that hangs.
+#[tokio::test]
+async fn a_search_that_hangs_has_a_limit_and_is_not_begun_again_meanwhile() {
+    let bench = Bench::new();
+    let mut waiter = Waiter::shell();
+    bench.write(&waiter.pid().to_string());
+    let hook = SignalHook::new(SignalConfig {
+        signal: Signal::HUP,
+        name: "HUP",
+        target: Target::PidFile(bench.pid_file()),
+        limit: Duration::from_millis(50),
+    });
+    let hanging = hook.memory.lock();
+    let late = hook.run().await.unwrap_err().to_string();
+    assert!(late.contains("no answer within 50ms"), "{late}");
+    let busy = hook.run().await.unwrap_err().to_string();
+    assert!(busy.contains("earlier attempt"), "{busy}");
+    assert!(waiter.is_alive(), "no signal came late");
+    drop(hanging);
+    while hook.run().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(waiter.signal(), Some(1));
 }
