@@ -19,6 +19,12 @@ pub(super) enum Fate {
     Drop,
 }
 
+impl Fate {
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::Forward | Self::ForwardAndMatch(_))
+    }
+}
+
 /// A message that is judged once it is whole.
 pub(super) struct Held {
     pub(super) key: Key,

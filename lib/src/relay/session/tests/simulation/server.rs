@@ -1,0 +1,191 @@
+//! The server's end: what it knows of each connection, and what it routes to whom.
+
+use std::collections::VecDeque;
+
+use super::World;
+use crate::relay::protocol::{ClientOp, ClientParser, ParseLimits, Step};
+
+pub(super) struct ServerSubscription {
+    pub(super) subject: String,
+    pub(super) queue: Option<String>,
+    pub(super) sid: String,
+    pub(super) max: Option<u64>,
+    pub(super) sent: u64,
+}
+
+/// One upstream connection, both ends and what is on its way.
+pub(super) struct Connection {
+    pub(super) to_server: VecDeque<u8>,
+    pub(super) at_server: Vec<u8>,
+    pub(super) parser: ClientParser,
+    pub(super) subscriptions: Vec<ServerSubscription>,
+    pub(super) to_relay: VecDeque<u8>,
+    pub(super) unread: Vec<u8>,
+    pub(super) alive: bool,
+    /// The server neither reads nor writes.
+    pub(super) is_mute: bool,
+}
+
+impl Connection {
+    pub(super) fn new() -> Self {
+        Self {
+            to_server: VecDeque::new(),
+            at_server: Vec::new(),
+            parser: ClientParser::new(ParseLimits::client()),
+            subscriptions: Vec::new(),
+            to_relay: VecDeque::new(),
+            unread: Vec::new(),
+            alive: true,
+            is_mute: false,
+        }
+    }
+}
+
+impl World {
+    /// Somebody else publishes the next number of `subject`.
+    pub(in crate::relay::session::tests) fn publish_elsewhere(&mut self, subject: &str) {
+        let count = self.counts.entry(subject.into()).or_default();
+        let number = *count;
+        *count += 1;
+        let filling = "y".repeat(self.rng.usize(0..40));
+        self.route(subject, number, &format!("{number} {filling}"), None);
+    }
+
+    pub(super) fn route(&mut self, subject: &str, number: u64, payload: &str, from: Option<usize>) {
+        self.routed.push((subject.into(), number));
+        let mut members: Vec<(usize, usize)> = Vec::new();
+        for place in 0..self.connections.len() {
+            if from == Some(place) && !self.options.echo || !self.connections[place].alive {
+                continue;
+            }
+            for index in 0..self.connections[place].subscriptions.len() {
+                let known = &self.connections[place].subscriptions[index];
+                if known.subject != subject {
+                    continue;
+                }
+                if known.queue.is_some() {
+                    members.push((place, index));
+                } else {
+                    self.deliver(place, index, payload);
+                }
+            }
+        }
+        if !members.is_empty() {
+            let (place, index) = members[self.rng.usize(0..members.len())];
+            self.deliver(place, index, payload);
+        }
+        for connection in &mut self.connections {
+            let is_over =
+                |known: &ServerSubscription| known.max.is_some_and(|max| known.sent >= max);
+            connection.subscriptions.retain(|known| !is_over(known));
+        }
+    }
+
+    fn deliver(&mut self, place: usize, index: usize, payload: &str) {
+        let connection = &mut self.connections[place];
+        let known = &mut connection.subscriptions[index];
+        known.sent += 1;
+        let frame = format!(
+            "MSG {} {} {}\r\n{payload}\r\n",
+            known.subject,
+            known.sid,
+            payload.len()
+        );
+        connection.to_relay.extend(frame.as_bytes());
+    }
+
+    /// The server reads one operation of a connection.
+    pub(super) fn serve(&mut self, place: usize) {
+        let connection = &mut self.connections[place];
+        let Ok(step) = connection.parser.next(&connection.at_server) else {
+            panic!(
+                "the server got junk: {:?}",
+                String::from_utf8_lossy(&connection.at_server)
+            );
+        };
+        let Step::Line { op, length } = step else {
+            return;
+        };
+        let mut used = length;
+        let mut acknowledged = false;
+        let mut published = None;
+        match op {
+            ClientOp::Ping => connection.to_relay.extend(b"PONG\r\n"),
+            ClientOp::Pong => {}
+            ClientOp::Subscribe {
+                subject,
+                queue,
+                sid,
+            } => {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                let (subject, sid) = (text(subject), text(sid));
+                if self.denied_on_next.as_deref() == Some(&subject) && place != self.current {
+                    let error = format!(
+                        "-ERR 'Permissions Violation for Subscription to \"{subject}\"'\r\n"
+                    );
+                    connection.to_relay.extend(error.as_bytes());
+                } else {
+                    acknowledged = true;
+                    let queue = queue.map(text);
+                    connection.subscriptions.push(ServerSubscription {
+                        subject,
+                        queue,
+                        sid: sid.clone(),
+                        max: None,
+                        sent: 0,
+                    });
+                    if let Some(expected) = self.expected.get_mut(&sid) {
+                        expected.since.get_or_insert(self.routed.len());
+                    }
+                }
+            }
+            ClientOp::Unsubscribe { sid, max } => {
+                acknowledged = true;
+                let sid = std::str::from_utf8(sid).unwrap();
+                if max.is_some()
+                    && place == self.current
+                    && let Some(expected) = self.expected.get_mut(sid)
+                    && let (Some(max), Some(since)) = (expected.max, expected.since)
+                {
+                    let routed = self.routed[since..].iter();
+                    let so_far = routed
+                        .filter(|message| message.0 == expected.subject)
+                        .count();
+                    expected.limit.get_or_insert(max.max(so_far));
+                }
+                for known in &mut connection.subscriptions {
+                    if known.sid == sid {
+                        known.max = Some(max.unwrap_or(0));
+                    }
+                }
+                connection
+                    .subscriptions
+                    .retain(|known| known.max.is_none_or(|max| known.sent < max));
+            }
+            ClientOp::Publish { size, .. } => {
+                let end = length + usize::try_from(size).unwrap() + 2;
+                if connection.at_server.len() < end {
+                    // As a whole only; the parser is asked again.
+                    connection.parser = ClientParser::new(ParseLimits::client());
+                    return;
+                }
+                let payload =
+                    String::from_utf8(connection.at_server[length..end - 2].to_vec()).unwrap();
+                connection.parser = ClientParser::new(ParseLimits::client());
+                used = end;
+                acknowledged = true;
+                published = Some(payload);
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+        if acknowledged && self.options.verbose {
+            connection.to_relay.extend(b"+OK\r\n");
+        }
+        connection.at_server.drain(..used);
+        if let Some(payload) = published {
+            let number = payload.split(' ').next().unwrap().parse().unwrap();
+            self.arrived.push(number);
+            self.route("own", number, &payload, Some(place));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What the connection in use sends: to the client as it comes, except for what is the relay's own.
+
+use std::time::Instant;
+
+use crate::relay::protocol::{ServerOp, Step};
+use crate::relay::session::denied::denied_subscription;
+use crate::relay::session::interest::Key;
+use crate::relay::session::link::{Fate, Held};
+use crate::relay::session::matching::FrameHasher;
+use crate::relay::session::pings::Owner;
+use crate::relay::session::{Session, UpstreamError, Verdict};
+
+/// What becomes of a control line that is not a message's.
+enum Line {
+    Pass,
+    Swallow,
+}
+
+impl Session {
+    pub(super) fn handle_current(
+        &mut self,
+        unread: &[u8],
+        now: Instant,
+    ) -> Result<Verdict, UpstreamError> {
+        let mut verdict = Verdict::default();
+        loop {
+            if self.client_is_between_frames() {
+                self.flush_deferred();
+            }
+            // What is written now belongs behind what is forwarded, before the rest.
+            if !self.transmit.client.is_empty() {
+                break;
+            }
+            let Some(rest) = unread.get(verdict.forward..) else {
+                break;
+            };
+            let step = match self.current.parser.next(rest) {
+                Err(_) if !verdict.is_empty() => break,
+                step => step?,
+            };
+            let (length, passes) = match step {
+                Step::More => break,
+                Step::Payload { length, last } => {
+                    let bytes = rest.get(..length).unwrap_or_default();
+                    (length, self.more_of_current(bytes, last))
+                }
+                Step::Line {
+                    op: ServerOp::Message { sid, .. },
+                    length,
+                } => {
+                    let line = rest.get(..length).unwrap_or_default();
+                    (length, self.message_of_current(sid, line))
+                }
+                Step::Line { op, length } => {
+                    let passes = matches!(self.line_of_current(op, now)?, Line::Pass);
+                    (length, passes)
+                }
+            };
+            if passes {
+                verdict.forward += length;
+            } else {
+                verdict.skip = length;
+                break;
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// Decides about a message by its control line; whether the line is passed on now.
+    fn message_of_current(&mut self, sid: &[u8], line: &[u8]) -> bool {
+        self.traffic.downstream_messages += 1;
+        let Some(key) = self.interest.find(sid) else {
+            // In flight while the client unsubscribed: it knows what to do with it.
+            self.current.fate = Fate::Forward;
+            return true;
+        };
+        self.interest.sent_by_current(key);
+        self.current.fate = self.fate_on_current(key, sid, line);
+        self.current.fate.passes()
+    }
+
+    fn fate_on_current(&mut self, key: Key, sid: &[u8], line: &[u8]) -> Fate {
+        let subscription = self.interest.get(key);
+        let is_queue = subscription.is_some_and(|known| known.is_queue());
+        let is_on_next = subscription.is_some_and(|known| known.is_on_next());
+        let mut hasher = FrameHasher::default();
+        if self.owes_copies() && !is_queue {
+            // After the switch: perhaps a late copy of what the former connection delivered.
+            hasher.update(line);
+            return Fate::Hold(Box::new(Held {
+                key,
+                frame: line.to_vec(),
+                hasher,
+            }));
+        }
+        if !self.deliver(key, sid) {
+            return Fate::Drop;
+        }
+        if is_on_next && !is_queue && self.matches_frames() {
+            hasher.update(line);
+            return Fate::ForwardAndMatch(Box::new(hasher));
+        }
+        Fate::Forward
+    }
+
+    /// More of the message under way; whether it is passed on.
+    fn more_of_current(&mut self, bytes: &[u8], last: bool) -> bool {
+        match &mut self.current.fate {
+            Fate::Forward => return true,
+            Fate::Drop => return false,
+            Fate::ForwardAndMatch(hasher) => hasher.update(bytes),
+            Fate::Hold(held) => {
+                held.hasher.update(bytes);
+                held.frame.extend_from_slice(bytes);
+            }
+        }
+        let passes = self.current.fate.passes();
+        if last {
+            match std::mem::take(&mut self.current.fate) {
+                Fate::ForwardAndMatch(hasher) => self.delivered_by_current(hasher.finish()),
+                Fate::Hold(held) => self.judge_copy(*held),
+                Fate::Forward | Fate::Drop => {}
+            }
+        }
+        passes
+    }
+
+    /// A whole message of the connection that became the current one.
+    fn judge_copy(&mut self, held: Held) {
+        if self.was_delivered(held.hasher.finish()) {
+            return;
+        }
+        self.deliver_kept(held.key, &held.frame);
+    }
+
+    fn line_of_current(&mut self, op: ServerOp<'_>, now: Instant) -> Result<Line, UpstreamError> {
+        match op {
+            ServerOp::Message { .. } => {}
+            ServerOp::Info(json) => {
+                self.tell_info(json)?;
+                return Ok(Line::Swallow);
+            }
+            ServerOp::Ping if self.answers_pings() => {
+                self.inject(b"PONG\r\n");
+                return Ok(Line::Swallow);
+            }
+            ServerOp::Ping => {}
+            ServerOp::Pong => match self.current.pings.answered() {
+                Some(Owner::Client) => self.welcomed(),
+                Some(Owner::Relay(fence, number)) => {
+                    self.passed(fence, number, now);
+                    return Ok(Line::Swallow);
+                }
+                None => return Ok(Line::Swallow),
+            },
+            ServerOp::Ok => {
+                if self.current.swallow_ok() {
+                    return Ok(Line::Swallow);
+                }
+            }
+            ServerOp::Error(text) => {
+                if let Some((subject, queue)) = denied_subscription(text) {
+                    self.interest.denied(&subject, queue.as_deref());
+                }
+            }
+        }
+        Ok(Line::Pass)
+    }
+}

@@ -1,0 +1,147 @@
+//! What the next connection sends: never to the client directly.
+
+use std::time::Instant;
+
+use crate::relay::protocol::{ServerInfo, ServerOp, Step};
+use crate::relay::session::denied::denied_subscription;
+use crate::relay::session::handover::{Abort, Handover};
+use crate::relay::session::link::{Fate, Held};
+use crate::relay::session::matching::FrameHasher;
+use crate::relay::session::pings::Owner;
+use crate::relay::session::{Session, UpstreamError, Verdict};
+
+impl Session {
+    pub(super) fn handle_next(
+        &mut self,
+        unread: &[u8],
+        now: Instant,
+    ) -> Result<Verdict, UpstreamError> {
+        let mut verdict = Verdict::default();
+        // Passing a fence may end the next connection: it is looked for again each time.
+        while self.wants_next()
+            && let Some(next) = &mut self.next
+        {
+            let Some(rest) = unread.get(verdict.skip..) else {
+                break;
+            };
+            let step = match next.parser.next(rest) {
+                Err(_) if !verdict.is_empty() => break,
+                step => step?,
+            };
+            let (length, bytes) = match &step {
+                Step::More => break,
+                Step::Payload { length, .. } | Step::Line { length, .. } => {
+                    (*length, rest.get(..*length).unwrap_or_default())
+                }
+            };
+            verdict.skip += length;
+            match step {
+                Step::More => {}
+                Step::Payload { last, .. } => self.more_of_next(bytes, last),
+                Step::Line {
+                    op: ServerOp::Message { sid, .. },
+                    ..
+                } => {
+                    self.message_of_next(sid, bytes);
+                }
+                Step::Line { op, .. } => {
+                    if self.line_of_next(op, now)? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn message_of_next(&mut self, sid: &[u8], line: &[u8]) {
+        let key = self.interest.find(sid);
+        if let Some(key) = key {
+            self.interest.sent_by_next(key);
+        }
+        let Some(next) = &mut self.next else {
+            return;
+        };
+        next.fate = key.map_or(Fate::Drop, |key| {
+            let mut hasher = FrameHasher::default();
+            hasher.update(line);
+            Fate::Hold(Box::new(Held {
+                key,
+                frame: line.to_vec(),
+                hasher,
+            }))
+        });
+    }
+
+    fn more_of_next(&mut self, bytes: &[u8], last: bool) {
+        let Some(next) = &mut self.next else {
+            return;
+        };
+        if let Fate::Hold(held) = &mut next.fate {
+            held.hasher.update(bytes);
+            held.frame.extend_from_slice(bytes);
+        }
+        if last && let Fate::Hold(held) = std::mem::take(&mut next.fate) {
+            self.judge_next(*held);
+        }
+    }
+
+    fn judge_next(&mut self, held: Held) {
+        let Some(subscription) = self.interest.get(held.key) else {
+            return;
+        };
+        if subscription.is_queue() {
+            // One member of the group gets each message: nobody else will deliver it.
+            self.traffic.downstream_messages += 1;
+            self.deliver_kept(held.key, &held.frame);
+            return;
+        }
+        self.keep_or_settle(held);
+    }
+
+    /// A control line of the next connection; whether the handover must be looked at before more is read.
+    fn line_of_next(&mut self, op: ServerOp<'_>, now: Instant) -> Result<bool, UpstreamError> {
+        let Some(next) = &mut self.next else {
+            return Ok(true);
+        };
+        match op {
+            ServerOp::Message { .. } => {}
+            ServerOp::Ok => {
+                next.swallow_ok();
+            }
+            ServerOp::Info(json) => {
+                ServerInfo::parse(json)?;
+                next.unseen_info = Some(json.to_vec());
+            }
+            ServerOp::Ping => self.transmit.next.extend_from_slice(b"PONG\r\n"),
+            ServerOp::Pong => {
+                if let Some(Owner::Relay(fence, number)) = next.pings.answered() {
+                    self.passed(fence, number, now);
+                    return Ok(true);
+                }
+            }
+            ServerOp::Error(text) => {
+                if let Some((subject, queue)) = denied_subscription(text)
+                    && self.handover.as_ref().is_some_and(Handover::is_forced)
+                {
+                    self.interest.denied(&subject, queue.as_deref());
+                    self.deferred.extend_from_slice(b"-ERR '");
+                    self.deferred.extend_from_slice(text);
+                    self.deferred.extend_from_slice(b"'\r\n");
+                    return Ok(false);
+                }
+                let abort = match denied_subscription(text) {
+                    Some((subject, _)) => Abort::SubscriptionDenied {
+                        subject: String::from_utf8_lossy(&subject).into_owned(),
+                    },
+                    None => Abort::Refused {
+                        text: String::from_utf8_lossy(text).into_owned(),
+                    },
+                };
+                self.give_up(abort, now);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
