@@ -29,7 +29,11 @@ impl Session {
         loop {
             if self.client.parser.at_boundary() {
                 self.client_is_between(now);
-                if self.holds_client() || !self.transmit.current.is_empty() {
+                if self.holds_client() {
+                    break;
+                }
+                if !self.transmit.current.is_empty() {
+                    verdict.is_put_off = true;
                     break;
                 }
             }
@@ -38,7 +42,7 @@ impl Session {
             };
             // An error changes nothing in the parser: what came before it is passed on first.
             let step = match self.client.parser.next(rest) {
-                Err(_) if !verdict.is_empty() => break,
+                Err(_) if verdict.has_judged() => break,
                 step => step?,
             };
             match step {
@@ -55,7 +59,7 @@ impl Session {
                         verdict.skip = length;
                         break;
                     }
-                    Err(_) if !verdict.is_empty() => break,
+                    Err(_) if verdict.has_judged() => break,
                     Err(error) => return Err(error),
                 },
             }

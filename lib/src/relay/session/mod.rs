@@ -50,11 +50,18 @@ pub(crate) enum Side {
 pub(crate) struct Verdict {
     pub(crate) forward: usize,
     pub(crate) skip: usize,
+    /// Nothing was judged, because what the session wrote before must leave first.
+    is_put_off: bool,
 }
 
 impl Verdict {
+    /// Nothing more is to be done with these bytes now.
     pub(crate) fn is_empty(self) -> bool {
-        self.forward == 0 && self.skip == 0
+        !self.has_judged() && !self.is_put_off
+    }
+
+    fn has_judged(self) -> bool {
+        self.forward > 0 || self.skip > 0
     }
 }
 

@@ -229,9 +229,10 @@ impl Session {
         }
         let held_since = handover.held_since.take().unwrap_or(now);
         let stall = now.saturating_duration_since(held_since);
+        // What the new server says of itself is about another connection from here on.
+        self.events.push_back(Event::Switched { stall });
         self.become_current();
         self.enter(Phase::Tail, now);
-        self.events.push_back(Event::Switched { stall });
     }
 
     /// The next connection takes the place of the current one.

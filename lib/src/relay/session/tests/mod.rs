@@ -1,7 +1,9 @@
 //! A session against a simulated server that interleaves, delays and fails at every step.
 
+mod contract;
 mod exactness;
 mod failures;
+mod script;
 mod simulation;
 mod welcome;
 

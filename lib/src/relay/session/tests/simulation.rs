@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::settings;
 use crate::relay::protocol::{ParseLimits, ServerInfo, ServerParser};
-use crate::relay::session::{ClientOptions, Event, Link, Loss, Move, Session, Side, Verdict};
+use crate::relay::session::{ClientOptions, Event, Link, Loss, Move, Session, Side};
 use client::{Expected, Ledger};
 use server::Connection;
 
@@ -136,7 +136,7 @@ impl World {
             shown.drain(..used);
             self.to_session.drain(..used);
             self.settle();
-            if verdict == Verdict::default() {
+            if verdict.is_empty() {
                 break;
             }
         }

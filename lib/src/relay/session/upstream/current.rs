@@ -29,13 +29,15 @@ impl Session {
             }
             // What is written now belongs behind what is forwarded, before the rest.
             if !self.transmit.client.is_empty() {
+                verdict.is_put_off = true;
                 break;
             }
             let Some(rest) = unread.get(verdict.forward..) else {
                 break;
             };
+            // What came before an error is passed on first: it was counted, and it may be half a message.
             let step = match self.current.parser.next(rest) {
-                Err(_) if !verdict.is_empty() => break,
+                Err(_) if verdict.has_judged() => break,
                 step => step?,
             };
             let (length, passes) = match step {
@@ -51,10 +53,10 @@ impl Session {
                     let line = rest.get(..length).unwrap_or_default();
                     (length, self.message_of_current(sid, line))
                 }
-                Step::Line { op, length } => {
-                    let passes = matches!(self.line_of_current(op, now)?, Line::Pass);
-                    (length, passes)
-                }
+                Step::Line { op, length } => match self.line_of_current(op, now) {
+                    Err(_) if verdict.has_judged() => break,
+                    line => (length, matches!(line?, Line::Pass)),
+                },
             };
             if passes {
                 verdict.forward += length;

@@ -25,7 +25,7 @@ impl Session {
                 break;
             };
             let step = match next.parser.next(rest) {
-                Err(_) if !verdict.is_empty() => break,
+                Err(_) if verdict.has_judged() => break,
                 step => step?,
             };
             let (length, bytes) = match &step {
