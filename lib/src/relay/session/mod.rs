@@ -242,13 +242,16 @@ impl Session {
         self.events.pop_front()
     }
 
-    /// Whether more of the client may be read. While it is held between two operations there is no use in that.
+    /// Whether more of the client may be read. While it is held between two operations there is no use in that. A client
+    /// that asks faster than it is answered is held, too.
     pub(crate) fn wants_client(&self) -> bool {
         !(self.holds_client() && self.is_between_operations())
     }
 
     fn holds_client(&self) -> bool {
-        self.outage || self.handover.as_ref().is_some_and(Handover::holds_client)
+        self.outage
+            || self.current.pings.are_many()
+            || self.handover.as_ref().is_some_and(Handover::holds_client)
     }
 
     /// Whether more of the next connection may be read: what is kept of it has a limit.

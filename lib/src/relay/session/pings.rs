@@ -42,6 +42,9 @@ pub(crate) enum Owner {
     Relay(Fence, u64),
 }
 
+/// So many a client may have outstanding before it is read further: more than any client needs, and 64 KiB.
+const MOST: usize = 4096;
+
 /// Outstanding PINGs in the order in which they were written.
 #[derive(Debug, Default)]
 pub(crate) struct Pings(VecDeque<Owner>);
@@ -54,6 +57,11 @@ impl Pings {
     /// Whose PONG just came; none if nobody asked.
     pub(crate) fn answered(&mut self) -> Option<Owner> {
         self.0.pop_front()
+    }
+
+    /// Whether the client is to wait for answers before it asks more.
+    pub(crate) fn are_many(&self) -> bool {
+        self.0.len() >= MOST
     }
 
     /// How many the client waits for.

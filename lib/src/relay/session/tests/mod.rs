@@ -1,5 +1,6 @@
 //! A session against a simulated server that interleaves, delays and fails at every step.
 
+mod bounds;
 mod contract;
 mod exactness;
 mod failures;
