@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use nats_mtls_tests::agent::{Agent, AgentCommand};
+use nats_mtls_tests::connz::Connection;
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
 use nats_mtls_tests::metrics::Scrape;
 use nats_mtls_tests::pki::{Authority, LeafSpec};
@@ -96,6 +97,73 @@ async fn what_nobody_can_tell_is_unsupported() -> Result<()> {
         ensure!(count(&agent, "nats_mtls_confirm_state", "unsupported").await? == 1);
     }
     Ok(())
+}
+
+/// Of three servers the connection may be at any, and each move may take it to another.
+#[tokio::test]
+async fn a_verdict_does_not_depend_on_the_server_that_the_connection_is_at() -> Result<()> {
+    let authority = Authority::new("root");
+    let mut identity = authority.issue(&LeafSpec::client("orders"));
+    let mut volume = KubernetesVolume::new(&Contents::new(&identity, &authority.root_pem()))?;
+    let mut servers = NatsServer::start_cluster(ServerSettings::new(&authority), 3).await?;
+    let mut first = servers.remove(0);
+    let [second, third] = servers.as_slice() else {
+        anyhow::bail!("three servers");
+    };
+    // It learns of the others by itself.
+    let agent = AgentCommand::new("run")
+        .volume(&volume)
+        .flag("--server", first.url())
+        .flag("--confirm-url", second.monitoring_url(""))
+        .flag("--confirm-url", third.monitoring_url(""))
+        .flag("--confirm-within", "2s")
+        .flag("--poll-interval", "100ms")
+        .flag("--spread", "0s")
+        .http()?
+        .start()
+        .await?;
+    let confirm = verdict(&agent, 1, "unsupported").await?;
+    let reason = confirm["reason"].as_str().unwrap_or_default();
+    ensure!(reason.contains("--confirm-url"), "{confirm}");
+    first.stop().await?;
+    verdict(&agent, 1, "confirmed").await?;
+    drop(agent);
+
+    first.restart().await?;
+    let all = [&first, second, third];
+    let urls = all.map(NatsServer::url).join(",");
+    let monitoring = all.map(|server| server.monitoring_url("")).join(",");
+    let agent = AgentCommand::new("run")
+        .volume(&volume)
+        .flag("--server", urls)
+        .flag("--confirm-url", monitoring)
+        .flag("--confirm-within", "10s")
+        .flag("--poll-interval", "100ms")
+        .flag("--spread", "0s")
+        .http()?
+        .start()
+        .await?;
+    verdict(&agent, 1, "confirmed").await?;
+    for generation in 2..=6 {
+        identity = authority.renew(&identity);
+        volume.update(&Contents::new(&identity, &authority.root_pem()))?;
+        verdict(&agent, generation, "confirmed").await?;
+        let connection = connected_at(&all).await?.context("connected")?;
+        ensure!(connection.fingerprint() == Some(identity.fingerprint()));
+    }
+    for other in ["not_confirmed", "unsupported"] {
+        ensure!(count(&agent, "nats_mtls_confirm_total", other).await? == 0);
+    }
+    Ok(())
+}
+
+async fn connected_at(servers: &[&NatsServer]) -> Result<Option<Connection>> {
+    for server in servers {
+        if let Some(connection) = server.connection(NAME).await? {
+            return Ok(Some(connection));
+        }
+    }
+    Ok(None)
 }
 
 #[tokio::test]

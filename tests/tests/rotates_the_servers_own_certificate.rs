@@ -243,7 +243,7 @@ async fn fifty_clients_do_not_notice() -> Result<()> {
         &[
             "published for other processes",
             "told: SIGHUP to process",
-            "the new certificate is in use",
+            "the server shows the new certificate",
         ],
     )
 }

@@ -73,15 +73,26 @@ pub(crate) struct NotifyArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Confirm that it took")]
 pub(crate) struct ConfirmArgs {
-    /// Ask nats-server's monitoring which certificate the agent's own connection presents; with
-    /// --usage server, where that server listens, to make a TLS handshake with it
+    /// Monitoring of nats-server, to ask which certificate a connection presents; repeat it or give a
+    /// comma-separated list, one of each server that the connection may be at. Looks at the agent's
+    /// own connection, with --confirm-name at those of a service; with --usage server it is asked where
+    /// that server listens, to make a TLS handshake with it
     #[arg(
         long,
         env = "NATS_MTLS_CONFIRM_URL",
         hide_env_values = true,
         value_name = "URL"
     )]
-    pub(crate) confirm_url: Option<String>,
+    pub(crate) confirm_url: Vec<String>,
+    /// Look at the service that was told: every connection that gives this name in its CONNECT has to
+    /// present the new certificate, and there has to be one
+    #[arg(
+        long,
+        env = "NATS_MTLS_CONFIRM_NAME",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
+    pub(crate) confirm_name: Option<String>,
     /// Make a TLS handshake with this nats-server, whose own certificate this is, and compare
     #[arg(
         long,

@@ -17,12 +17,28 @@ pub(crate) struct ConfirmConfig {
 /// Whose certificate is looked at, and how.
 #[derive(Debug, Clone)]
 pub(crate) enum Subject {
-    /// The one that the agent's own connection presents, as the server's monitoring shows it.
-    Connection { monitoring: HttpUrl },
+    /// The one that the agent's own connection presents, as the monitoring of the servers shows it
+    /// that it may be at.
+    Own { monitoring: Vec<HttpUrl> },
+    /// The one that every connection of this name presents, at all of these servers.
+    Clients {
+        name: String,
+        monitoring: Vec<HttpUrl>,
+    },
     /// The one that this server presents.
     Server { address: Address },
     /// The one that the server of this monitoring presents; `/varz` says on which port.
     ServerOf { monitoring: HttpUrl },
+}
+
+impl Subject {
+    /// Of the connections that are looked at, if it is by their name.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Clients { name, .. } => Some(name),
+            Self::Own { .. } | Self::Server { .. } | Self::ServerOf { .. } => None,
+        }
+    }
 }
 
 /// Where a server listens.
@@ -34,8 +50,10 @@ pub(crate) struct Address {
 }
 
 const URL: &str = "--confirm-url (NATS_MTLS_CONFIRM_URL)";
+const NAME: &str = "--confirm-name (NATS_MTLS_CONFIRM_NAME)";
 const SERVER: &str = "--confirm-server (NATS_MTLS_CONFIRM_SERVER)";
 const EXAMPLE_URL: &str = "--confirm-url http://127.0.0.1:8222";
+const EXAMPLE_NAME: &str = "--confirm-url http://127.0.0.1:8222 --confirm-name orders";
 const EXAMPLE_SERVER: &str = "--usage server --confirm-server 127.0.0.1:4222";
 
 impl ConfirmConfig {
@@ -46,13 +64,15 @@ impl ConfirmConfig {
         has_connection: bool,
     ) -> Result<Option<Self>, ConfigError> {
         let within = values::positive_duration("--confirm-within", &args.confirm_within)?;
-        let monitoring = args.confirm_url.as_deref();
-        let monitoring = monitoring
-            .map(|text| HttpUrl::parse(URL, text, EXAMPLE_URL))
-            .transpose()?;
+        let monitoring = Self::monitoring(&args.confirm_url)?;
         let address = args.confirm_server.as_deref().map(Address::parse);
-        let subject = match (usage, address.transpose()?, monitoring) {
-            (_, None, None) => return Ok(None),
+        let name = args.confirm_name.as_deref().map(name).transpose()?;
+        if name.is_some() && (monitoring.is_empty() || usage == UsageArg::Server) {
+            let problem = "looks for clients in the monitoring of --confirm-url, and not beside --usage server";
+            return Err(ConfigError::new(NAME, problem, EXAMPLE_NAME));
+        }
+        let subject = match (usage, address.transpose()?, monitoring.as_slice()) {
+            (_, None, []) => return Ok(None),
             (UsageArg::Client, Some(_), _) => {
                 return Err(ConfigError::new(
                     SERVER,
@@ -60,26 +80,56 @@ impl ConfirmConfig {
                     EXAMPLE_SERVER,
                 ));
             }
-            (UsageArg::Client, None, Some(_)) if !has_connection => {
-                return Err(ConfigError::new(
-                    URL,
-                    "given without --server (NATS_URL), so there is no connection to ask about",
-                    "--server tls://nats.example.com:4222 --confirm-url http://nats.example.com:8222",
-                ));
-            }
-            (UsageArg::Client, None, Some(monitoring)) => Subject::Connection { monitoring },
-            (UsageArg::Server, Some(_), Some(_)) => {
+            (UsageArg::Client, None, _) => match name {
+                Some(name) => Subject::Clients { name, monitoring },
+                None if has_connection => Subject::Own { monitoring },
+                None => {
+                    return Err(ConfigError::new(
+                        URL,
+                        "given without --server (NATS_URL), so the agent has no connection to ask about; \
+                         --confirm-name asks about those of a service",
+                        "--server tls://nats.example.com:4222 --confirm-url http://nats.example.com:8222",
+                    ));
+                }
+            },
+            (UsageArg::Server, Some(_), [_, ..]) => {
                 return Err(ConfigError::new(
                     SERVER,
                     "given beside --confirm-url; name the server in one way",
                     EXAMPLE_SERVER,
                 ));
             }
-            (UsageArg::Server, Some(address), None) => Subject::Server { address },
-            (UsageArg::Server, None, Some(monitoring)) => Subject::ServerOf { monitoring },
+            (UsageArg::Server, Some(address), []) => Subject::Server { address },
+            (UsageArg::Server, None, [monitoring]) => Subject::ServerOf {
+                monitoring: monitoring.clone(),
+            },
+            (UsageArg::Server, None, _) => {
+                return Err(ConfigError::new(
+                    URL,
+                    "names several servers; with --usage server it is the one whose certificate this is",
+                    EXAMPLE_URL,
+                ));
+            }
         };
         Ok(Some(Self { subject, within }))
     }
+
+    /// Each flag and variable may hold a list.
+    pub(crate) fn monitoring(texts: &[String]) -> Result<Vec<HttpUrl>, ConfigError> {
+        let texts = texts.iter().flat_map(|text| text.split(','));
+        texts
+            .map(|text| HttpUrl::parse(URL, text.trim(), EXAMPLE_URL))
+            .collect()
+    }
+}
+
+/// As clients give it in CONNECT.
+fn name(text: &str) -> Result<String, ConfigError> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        let problem = "is empty or holds control characters";
+        return Err(ConfigError::new(NAME, problem, EXAMPLE_NAME));
+    }
+    Ok(text.to_owned())
 }
 
 impl Address {

@@ -236,6 +236,33 @@ fn wrong_usage_names_the_flag() {
             "one way",
         ),
         (&["--confirm-url", "http://a"], "--confirm-url", "--server"),
+        (
+            &["--confirm-url", "http://a,", "--confirm-name", "orders"],
+            "--confirm-url",
+            "not a URL",
+        ),
+        (
+            &[
+                "--usage",
+                "server",
+                "--confirm-url",
+                "http://a",
+                "--confirm-url",
+                "http://b",
+            ],
+            "--confirm-url",
+            "several",
+        ),
+        (
+            &["--confirm-name", "orders"],
+            "--confirm-name",
+            "--confirm-url",
+        ),
+        (
+            &["--confirm-url", "http://a", "--confirm-name", " "],
+            "--confirm-name",
+            "empty",
+        ),
     ];
     for (arguments, flag, problem) in cases {
         let error = run_set(arguments).unwrap_err();

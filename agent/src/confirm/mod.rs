@@ -1,5 +1,5 @@
 //! Finds out whether a rotation took, where the certificate is used: nats-server's monitoring shows
-//! it for a connection, a handshake for a server's own.
+//! it for connections, a handshake for a server's own.
 //!
 //! Must not tell anybody, repeat a signal or change what is published: a verdict is for people.
 
@@ -52,11 +52,8 @@ impl Confirmer {
         status: StatusHandle,
         hooks: notify::Board,
     ) -> (Option<Self>, Board) {
-        let target = config.as_ref().map(|config| match config.subject {
-            Subject::Connection { .. } => Target::Connection,
-            Subject::Server { .. } | Subject::ServerOf { .. } => Target::Server,
-        });
-        let board = Board::new(target);
+        let subject = config.as_ref().map(|config| &config.subject);
+        let board = Board::new(subject.map(target), subject.and_then(Subject::name));
         let confirmer = config.map(|config| Self {
             subject: Arc::new(config.subject),
             confirmation: Confirmation::new(Pace {
@@ -73,6 +70,7 @@ impl Confirmer {
 
     /// Ends when nobody can publish any more.
     pub(crate) async fn run(mut self, mut feed: Feed) {
+        self.announce();
         let mut newest: Option<Arc<News>> = None;
         let mut told: Option<Told> = None;
         let mut looking: Option<Looking> = None;
@@ -124,23 +122,55 @@ impl Confirmer {
         })
     }
 
+    /// What is looked at, and what is not: a verdict of "confirmed" must not be taken for more.
+    fn announce(&self) {
+        let (who, name) = (who(&self.subject), self.subject.name());
+        info!(
+            name,
+            "after a rotation it is asked whether {who} the new certificate"
+        );
+        if matches!(*self.subject, Subject::Own { .. }) && !self.hooks.is_empty() {
+            warn!(
+                "whoever is told about a rotation has another connection, and that one is not looked at: \
+                 --confirm-name says which it is"
+            );
+        }
+    }
+
     fn say(&self, verdict: &Verdict) {
-        let result = verdict.as_str();
+        let (result, name) = (verdict.as_str(), self.subject.name());
+        let who = who(&self.subject);
         match verdict {
-            Verdict::Confirmed => info!(result, "the new certificate is in use"),
+            Verdict::Confirmed => info!(result, name, "{who} shows the new certificate"),
             Verdict::NotConfirmed(why) => {
                 warn!(
                     result,
-                    why, "the new certificate is not seen where it should be used"
+                    name, why, "the new certificate is not seen where it should be used"
                 );
             }
             Verdict::Unsupported(why) => {
                 warn!(
                     result,
-                    why, "nobody can say whether the new certificate is in use"
+                    name, why, "nobody can say whether {who} shows the new certificate"
                 );
             }
         }
+    }
+}
+
+const fn target(subject: &Subject) -> Target {
+    match subject {
+        Subject::Own { .. } => Target::Connection,
+        Subject::Clients { .. } => Target::Clients,
+        Subject::Server { .. } | Subject::ServerOf { .. } => Target::Server,
+    }
+}
+
+const fn who(subject: &Subject) -> &'static str {
+    match target(subject) {
+        Target::Connection => "the agent's own connection",
+        Target::Clients => "every connection of that name",
+        Target::Server => "the server",
     }
 }
 
@@ -154,10 +184,13 @@ async fn next<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -
 async fn look(subject: Arc<Subject>, news: Arc<News>, status: StatusHandle) -> Answer {
     let looked = async {
         match &*subject {
-            Subject::Connection { monitoring } => match known(&status) {
-                Ok(known) => monitoring::connection(monitoring, &known, &news.fingerprint()).await,
+            Subject::Own { monitoring } => match known(&status, news.generation()) {
+                Ok(known) => monitoring::own(monitoring, &known, &news.fingerprint()).await,
                 Err(answer) => answer,
             },
+            Subject::Clients { name, monitoring } => {
+                monitoring::clients(monitoring, name, &news.fingerprint()).await
+            }
             Subject::Server { address } => handshake::server(address, &news.snapshot).await,
             Subject::ServerOf { monitoring } => match monitoring::address(monitoring).await {
                 Ok(address) => handshake::server(&address, &news.snapshot).await,
@@ -170,14 +203,15 @@ async fn look(subject: Arc<Subject>, news: Arc<News>, status: StatusHandle) -> A
         .unwrap_or_else(|_| Answer::NotSeen(format!("no answer within {LOOK:?}")))
 }
 
-/// The agent's own connection.
-fn known(status: &StatusHandle) -> Result<Known, Answer> {
+/// The agent's own connection, once it has moved to this generation.
+fn known(status: &StatusHandle, wanted: u64) -> Result<Known, Answer> {
     let status = status.status();
     let connection = status
         .connections
         .first()
         .filter(|connection| connection.state == "connected")
         .ok_or_else(|| Answer::NotSeen("the agent's connection to NATS is down".to_owned()))?;
+    has_moved(connection.generation, wanted)?;
     match (&connection.server_id, connection.client_id) {
         (Some(server_id), Some(client_id)) => Ok(Known {
             server_id: server_id.clone(),
@@ -186,5 +220,32 @@ fn known(status: &StatusHandle) -> Result<Known, Answer> {
         _ => Err(Answer::Unsupported(
             "nats-server does not say which number the connection has".to_owned(),
         )),
+    }
+}
+
+/// The leaf alone does not tell: a change of the roots keeps it.
+fn has_moved(generation: Option<u64>, wanted: u64) -> Result<(), Answer> {
+    match generation {
+        Some(generation) if generation >= wanted => Ok(()),
+        _ => Err(Answer::NotSeen(format!(
+            "the agent's own connection has not moved to generation {wanted} yet"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_connection_is_looked_at_once_it_has_moved() {
+        for (generation, is_there) in [
+            (None, false),
+            (Some(1), false),
+            (Some(2), true),
+            (Some(3), true),
+        ] {
+            assert_eq!(has_moved(generation, 2).is_ok(), is_there, "{generation:?}");
+        }
     }
 }

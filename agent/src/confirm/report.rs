@@ -15,7 +15,10 @@ const STATE: &str = "nats_mtls_confirm_state";
 /// Whose certificate is looked at. The names are label values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
+    /// The agent's own connection.
     Connection,
+    /// Every connection of a name.
+    Clients,
     Server,
 }
 
@@ -26,6 +29,8 @@ const RESULTS: [&str; 3] = ["confirmed", "not_confirmed", "unsupported"];
 #[derive(Debug, Clone)]
 pub(crate) struct Board {
     target: Option<Target>,
+    /// Of the connections that are looked at.
+    name: Option<Arc<str>>,
     known: Arc<Mutex<Known>>,
 }
 
@@ -44,6 +49,7 @@ struct Known {
 #[derive(Debug, Serialize)]
 pub(crate) struct ConfirmStatus {
     target: &'static str,
+    name: Option<String>,
     generation: Option<u64>,
     result: Option<&'static str>,
     reason: Option<String>,
@@ -51,9 +57,10 @@ pub(crate) struct ConfirmStatus {
 }
 
 impl Board {
-    pub(super) fn new(target: Option<Target>) -> Self {
+    pub(super) fn new(target: Option<Target>, name: Option<&str>) -> Self {
         Self {
             target,
+            name: name.map(Arc::from),
             known: Arc::default(),
         }
     }
@@ -80,6 +87,7 @@ impl Board {
         let verdict = known.verdict.as_ref();
         Some(ConfirmStatus {
             target: self.target?.as_str(),
+            name: self.name.as_deref().map(str::to_owned),
             generation: known.generation,
             result: verdict.map(|(verdict, _)| verdict.as_str()),
             reason: verdict.and_then(|(verdict, _)| verdict.reason().map(str::to_owned)),
@@ -96,7 +104,7 @@ impl Board {
             "1 for the last verdict, 0 for the others."
         );
         let known = self.lock();
-        for target in [Target::Connection, Target::Server] {
+        for target in [Target::Connection, Target::Clients, Target::Server] {
             let is_ours = self.target == Some(target);
             for (result, total) in RESULTS.into_iter().zip(known.totals) {
                 let total = if is_ours { total } else { 0 };
@@ -118,6 +126,7 @@ impl Target {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "connection",
+            Self::Clients => "clients",
             Self::Server => "server",
         }
     }

@@ -1,6 +1,7 @@
 //! When it is asked whether a rotation took, and what is made of the answers. Pure: `now` is an
 //! argument.
 
+use std::mem::discriminant;
 use std::time::Duration;
 
 use nats_mtls::Backoff;
@@ -13,7 +14,7 @@ pub(super) enum Answer {
     Seen,
     /// It is not there yet: another is, or nobody answers.
     NotSeen(String),
-    /// Nobody there can tell, and asking again would not change that.
+    /// Nobody there can tell. Asked again all the same: the connection may move to a server that can.
     Unsupported(String),
 }
 
@@ -33,8 +34,8 @@ pub(super) struct Pace {
     pub(super) late: Backoff,
 }
 
-/// Whether the newest generation took. A late confirmation is one, too: a verdict of "not
-/// confirmed" is not the last word.
+/// Whether the newest generation took. Only a confirmation is the last word: it may come late, and
+/// before the time is over no other verdict is given.
 #[derive(Debug)]
 pub(super) struct Confirmation {
     pace: Pace,
@@ -48,7 +49,8 @@ struct Open {
     deadline: Instant,
     due: Instant,
     asked: u32,
-    is_late: bool,
+    /// The verdict that was given when the time was over.
+    said: Option<Verdict>,
 }
 
 impl Confirmation {
@@ -67,7 +69,7 @@ impl Confirmation {
             deadline: now + self.pace.within,
             due: now,
             asked: 0,
-            is_late: false,
+            said: None,
         });
     }
 
@@ -90,31 +92,28 @@ impl Confirmation {
             .open
             .as_mut()
             .filter(|open| open.generation == asked_about)?;
-        match answer {
+        let verdict = match answer {
             Answer::Seen => {
                 self.open = None;
-                Some(Verdict::Confirmed)
+                return Some(Verdict::Confirmed);
             }
-            Answer::Unsupported(why) => {
-                self.open = None;
-                Some(Verdict::Unsupported(why))
-            }
-            Answer::NotSeen(why) if now >= open.deadline => {
-                let is_news = !open.is_late;
-                if is_news {
-                    open.is_late = true;
-                    open.asked = 0;
-                }
-                open.due = now + self.pace.late.wait(open.asked);
-                is_news.then_some(Verdict::NotConfirmed(why))
-            }
-            Answer::NotSeen(_) => {
-                let next = now + self.pace.soon.wait(open.asked);
-                // The last look is at the deadline, not shortly before.
-                open.due = next.min(open.deadline);
-                None
-            }
+            Answer::NotSeen(why) => Verdict::NotConfirmed(why),
+            Answer::Unsupported(why) => Verdict::Unsupported(why),
+        };
+        if now < open.deadline {
+            let next = now + self.pace.soon.wait(open.asked);
+            // The last look is at the deadline, not shortly before.
+            open.due = next.min(open.deadline);
+            return None;
         }
+        let before = open.said.replace(verdict.clone());
+        if before.is_none() {
+            open.asked = 0;
+        }
+        open.due = now + self.pace.late.wait(open.asked);
+        // Other words for the same are no news.
+        let is_news = before.as_ref().map(discriminant) != Some(discriminant(&verdict));
+        is_news.then_some(verdict)
     }
 
     /// When to poll again; none while an answer is awaited or nothing is open.
@@ -200,23 +199,50 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_asked_once() {
-        let now = Instant::now();
+    fn that_nobody_can_tell_is_said_at_the_deadline_and_may_change() {
+        let start = Instant::now();
         let mut confirmation = Confirmation::new(PACE);
-        confirmation.handle_told(2, now);
-        let unsupported = |_| Answer::Unsupported("old".to_owned());
-        let (verdict, at, asked) = run(&mut confirmation, now, unsupported);
+        confirmation.handle_told(2, start);
+        let unsupported = |_| Answer::Unsupported("at another server".to_owned());
+        let (verdict, at, asked) = run(&mut confirmation, start, unsupported);
         assert_eq!(
-            (verdict, at, asked),
-            (Verdict::Unsupported("old".to_owned()), now, 1)
+            (verdict, at),
+            (
+                Verdict::Unsupported("at another server".to_owned()),
+                start + PACE.within
+            )
         );
+        assert!(asked > 4, "{asked}");
+        // It moves to a server that shows the old one, and then takes the new one.
+        let old = at + 90 * SECOND;
+        let (verdict, at, _) = run(&mut confirmation, at, |now| {
+            if now >= old {
+                not_seen()
+            } else {
+                unsupported(now)
+            }
+        });
+        assert_eq!(verdict, Verdict::NotConfirmed("another".to_owned()));
+        assert!(at >= old);
+        let (verdict, _, asked) = run(&mut confirmation, at, |_| Answer::Seen);
+        assert_eq!((verdict, asked), (Verdict::Confirmed, 1));
         assert_eq!(confirmation.poll_timeout(), None);
-        confirmation.handle_told(3, now);
-        assert_eq!(
-            confirmation.poll_ask(now),
-            Some(3),
-            "the next one is asked about again"
-        );
+    }
+
+    #[test]
+    fn who_can_tell_in_time_is_believed_although_nobody_could_before() {
+        let start = Instant::now();
+        let mut confirmation = Confirmation::new(PACE);
+        confirmation.handle_told(2, start);
+        let (verdict, at, _) = run(&mut confirmation, start, |now| {
+            if now > start + SECOND {
+                Answer::Seen
+            } else {
+                Answer::Unsupported("at another server".to_owned())
+            }
+        });
+        assert_eq!(verdict, Verdict::Confirmed);
+        assert!(at < start + PACE.within);
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl Board {
         }
     }
 
+    /// Whether nobody is ever told.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     pub(super) fn handle_start(&self, kind: Kind) {
         self.update(kind, |hook| hook.state = State::Running);
     }

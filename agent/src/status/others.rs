@@ -29,6 +29,7 @@ struct Told {
 #[derive(Debug, Deserialize)]
 pub(super) struct Confirm {
     target: Option<String>,
+    name: Option<String>,
     generation: Option<u64>,
     result: Option<String>,
     reason: Option<String>,
@@ -83,13 +84,16 @@ impl Told {
 
 impl Confirm {
     pub(super) fn row(&self, now: SystemTime) -> (String, String) {
-        let target = self
-            .target
-            .as_deref()
-            .map_or_else(|| "unknown".into(), brief);
+        let name = self.name.as_deref().map(brief).unwrap_or_default();
+        let target = match self.target.as_deref() {
+            Some("connection") => "the agent's own connection".to_owned(),
+            Some("clients") => format!("every connection named {name}"),
+            Some("server") => "the server".to_owned(),
+            other => brief(other.unwrap_or("unknown")),
+        };
         let result = match self.result.as_deref() {
             None => "not asked yet".to_owned(),
-            Some("confirmed") => "the new certificate is in use".to_owned(),
+            Some("confirmed") => "shows the new certificate".to_owned(),
             Some("not_confirmed") => "NOT CONFIRMED".to_owned(),
             Some("unsupported") => "nobody can say".to_owned(),
             Some(other) => brief(other),
@@ -107,7 +111,8 @@ impl Confirm {
         let why = brief(self.reason.as_deref()?);
         match self.result.as_deref()? {
             "not_confirmed" => Some(format!(
-                "{why}: read the server's log; it must read the very files, and reload when it is told."
+                "{why}: read the log of whoever uses the certificate; it must read the very files, and \
+                 read them again when it is told."
             )),
             "unsupported" => Some(why),
             _ => None,

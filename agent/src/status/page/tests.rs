@@ -95,11 +95,11 @@ Other processes
   signal   SIGHUP to the process of a.pid: ok, generation 3, 10 minutes ago
   exec     /bin/reload: FAILED, attempt 4, generation 3, 10 minutes ago
   http     POST to http://127.0.0.1: nothing to tell yet
-  confirm  server: NOT CONFIRMED, generation 3, 10 minutes ago
+  confirm  the server: NOT CONFIRMED, generation 3, 10 minutes ago
 
 What to do
   /bin/reload ended with exit status: 1\u{fffd}[2J
-  a:4222 presents bb: read the server's log; it must read the very files, and reload when it is told.
+  a:4222 presents bb: read the log of whoever uses the certificate; it must read the very files, and read them again when it is told.
 ";
     assert!(page.ends_with(expected), "{page}");
 }
