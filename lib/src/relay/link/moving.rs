@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
-use super::{Here, Wake};
+use super::Here;
+use super::serving::Wake;
 use crate::backoff::Backoff;
 use crate::relay::dial::{DialError, Dialed, Wish};
 use crate::relay::pace::Permit;

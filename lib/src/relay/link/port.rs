@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 /// Four full TLS records.
-pub(super) const READ: usize = 64 * 1024;
+pub(crate) const READ: usize = 64 * 1024;
 /// With less room than this there are too many reads.
 const ROOM: usize = 16 * 1024;
 
 /// One side of a session.
-pub(super) struct Port<S> {
+pub(crate) struct Port<S> {
     stream: S,
     unread: BytesMut,
     unsent: BytesMut,
@@ -25,7 +25,7 @@ pub(super) struct Port<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
     /// `unread` was read from the stream before.
-    pub(super) fn new(stream: S, unread: &[u8]) -> Self {
+    pub(crate) fn new(stream: S, unread: &[u8]) -> Self {
         Self {
             stream,
             unread: unread.into(),
@@ -35,27 +35,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
         }
     }
 
-    pub(super) fn unread(&self) -> &[u8] {
+    pub(crate) fn unread(&self) -> &[u8] {
         &self.unread
     }
 
     /// The first of the unread bytes were judged.
-    pub(super) fn consume(&mut self, bytes: usize) {
+    pub(crate) fn consume(&mut self, bytes: usize) {
         self.unread.advance(bytes.min(self.unread.len()));
     }
 
     /// How many bytes wait for the stream.
-    pub(super) fn unsent(&self) -> usize {
+    pub(crate) fn unsent(&self) -> usize {
         self.unsent.len()
     }
 
     /// Whether the stream has nothing more to read.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.has_ended
     }
 
     /// Reads once; whether anything came. While nothing comes, no buffer is held.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.has_ended {
             return Poll::Ready(Ok(false));
         }
@@ -79,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
     }
 
     /// Writes behind what waits already. What the stream takes at once is not copied.
-    pub(super) fn pass(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn pass(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
         if self.unsent.is_empty() {
             while !bytes.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, bytes) {
@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
     }
 
     /// Sends what waits; whether the stream took any of it.
-    pub(super) fn send(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+    pub(crate) fn send(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut has_moved = false;
         while !self.unsent.is_empty() {
             match Pin::new(&mut self.stream).poll_write(cx, &self.unsent) {
@@ -125,12 +125,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
     }
 
     /// Writes behind what waits already, to be sent later.
-    pub(super) fn append(&mut self, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.unsent.extend_from_slice(bytes);
     }
 
     /// Sends what waits and says goodbye, within the caller's patience.
-    pub(super) async fn close(mut self) -> io::Result<()> {
+    pub(crate) async fn close(mut self) -> io::Result<()> {
         use tokio::io::AsyncWriteExt as _;
         while !self.unsent.is_empty() {
             let taken = self.stream.write(&self.unsent).await?;

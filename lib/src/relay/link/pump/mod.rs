@@ -1,0 +1,213 @@
+//! Moves bytes between the sides of one session and lets the session judge them. Knows when to read, when to wait for a
+//! slow side, and whether the server is still there; what to do about it is decided elsewhere.
+
+mod clock;
+mod flow;
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::port::Port;
+use crate::relay::dial::UpstreamStream;
+use crate::relay::report::Meter;
+use crate::relay::session::{ClientError, Event, Link, Loss, Move, Session, UpstreamError};
+
+/// Rounds before other sessions get their turn.
+const ROUNDS: usize = 16;
+
+/// Something the pump cannot go on without.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Event(Event),
+    ClientLeft,
+    ClientBroke(io::Error),
+    ClientErred(ClientError),
+    /// It takes nothing of what waits for it.
+    ClientTooSlow,
+    /// It left an operation half said, or says nothing at all.
+    ClientStale,
+    Lost(Link, String),
+    /// Asked for with [`Pump::wait_for_rest`]: both directions are between two operations.
+    AtRest,
+}
+
+/// How long sides may be silent, and how much may wait for them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// A client that takes nothing of what waits for it.
+    pub(crate) stall: Duration,
+    /// A client that says nothing at all.
+    pub(crate) idle: Option<Duration>,
+    /// Between two questions whether the server is there.
+    pub(crate) ping_interval: Duration,
+    /// Bytes that may wait for each side.
+    pub(crate) buffered: usize,
+}
+
+/// A side that the session has no use for any more; to be closed.
+pub(crate) type Retired = Port<UpstreamStream>;
+
+/// The sides of one session.
+pub(crate) struct Pump {
+    session: Session,
+    client: Port<TcpStream>,
+    current: Option<Port<UpstreamStream>>,
+    next: Option<Port<UpstreamStream>>,
+    retired: Option<Retired>,
+    events: VecDeque<Event>,
+    patience: Patience,
+    meter: Meter,
+    timer: Pin<Box<Sleep>>,
+    /// When the timer fires; it may be earlier than anything is due.
+    armed: Option<Instant>,
+    /// Since when the client has taken nothing of what waits for it.
+    client_stalls: Option<Instant>,
+    client_heard: Instant,
+    upstream_heard: Instant,
+    unanswered: u32,
+    waits_for_rest: bool,
+}
+
+impl Pump {
+    pub(crate) fn new(
+        session: Session,
+        client: Port<TcpStream>,
+        upstream: Port<UpstreamStream>,
+        patience: Patience,
+        meter: Meter,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            session,
+            client,
+            current: Some(upstream),
+            next: None,
+            retired: None,
+            events: VecDeque::new(),
+            patience,
+            meter,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            client_stalls: None,
+            client_heard: now,
+            upstream_heard: now,
+            unanswered: 0,
+            waits_for_rest: false,
+        }
+    }
+
+    /// Moves bytes until something happens that the pump cannot go on without.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        for _ in 0..ROUNDS {
+            let now = Instant::now();
+            let has_moved = match self.round(cx, now) {
+                Ok(has_moved) => has_moved,
+                Err(outcome) => return Poll::Ready(outcome),
+            };
+            if let Some(event) = self.events.pop_front() {
+                return Poll::Ready(Outcome::Event(event));
+            }
+            if self.waits_for_rest && self.is_at_rest() {
+                self.waits_for_rest = false;
+                return Poll::Ready(Outcome::AtRest);
+            }
+            if has_moved {
+                continue;
+            }
+            match self.poll_time(cx, now) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(outcome)) => return Poll::Ready(outcome),
+                Poll::Pending => {
+                    self.meter.flush();
+                    return Poll::Pending;
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One read of each side that may be read; whether there may be more to do.
+    fn round(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Outcome> {
+        let mut has_moved = self.read_client(cx, now)?;
+        has_moved |= self.read_upstream(Link::Current, cx, now)?;
+        has_moved |= self.read_upstream(Link::Next, cx, now)?;
+        let traffic = self.session.take_traffic();
+        self.meter.upstream().messages += traffic.upstream_messages;
+        self.meter.downstream().messages += traffic.downstream_messages;
+        has_moved |= self.send(cx, now)?;
+        Ok(has_moved)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.session.client_is_between_frames()
+            && self.session.is_between_operations()
+            && !self.session.is_handing_over()
+    }
+
+    /// [`Outcome::AtRest`] is wanted.
+    pub(crate) fn wait_for_rest(&mut self) {
+        self.waits_for_rest = true;
+    }
+
+    /// Begins a handover; the bytes that came behind the PONG are in `upstream`.
+    pub(crate) fn begin_handover(&mut self, upstream: Port<UpstreamStream>, move_to: Move) {
+        self.next = Some(upstream);
+        self.session.begin_handover(move_to, Instant::now());
+    }
+
+    /// An upstream connection is lost; what that means.
+    pub(crate) fn lose(&mut self, link: Link) -> Loss {
+        match link {
+            Link::Current => self.current = None,
+            Link::Next => self.next = None,
+        }
+        self.session.handle_upstream_lost(link, Instant::now())
+    }
+
+    /// The current connection, given up on purpose.
+    pub(crate) fn take_current(&mut self) -> Option<Retired> {
+        self.current.take()
+    }
+
+    /// Another connection ends the outage.
+    ///
+    /// # Errors
+    /// If its INFO cannot be read; the outage goes on.
+    pub(crate) fn restore(
+        &mut self,
+        upstream: Port<UpstreamStream>,
+        info: &[u8],
+    ) -> Result<(), UpstreamError> {
+        self.session.restore(info)?;
+        self.current = Some(upstream);
+        self.upstream_heard = Instant::now();
+        self.unanswered = 0;
+        Ok(())
+    }
+
+    /// A connection that the session left behind, to be closed.
+    pub(crate) fn take_retired(&mut self) -> Option<Retired> {
+        self.retired.take()
+    }
+
+    /// Says something to the client, if it is not in the middle of a message.
+    pub(crate) fn tell(&mut self, line: &[u8]) {
+        if self.session.client_is_between_frames() {
+            self.client.append(line);
+        }
+    }
+
+    /// The sides, to be closed.
+    pub(crate) fn into_sides(mut self) -> (Port<TcpStream>, Vec<Retired>) {
+        self.meter.flush();
+        let upstream = [self.current, self.next, self.retired];
+        (self.client, upstream.into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,230 @@
+//! One session that is served: waits for what happens next, and decides what follows from it.
+
+mod leave;
+mod moves;
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tracing::{debug, info, warn};
+
+use super::arrival::Arrived;
+use super::moving::Moving;
+use super::port::Port;
+use super::pump::{Outcome, Pump};
+use super::{Here, patience, session_settings};
+use crate::relay::admission::{Admission, Ending};
+use crate::relay::dial::{DialError, Dialed};
+use crate::relay::pace::{Pace, Permit};
+use crate::relay::protocol::Connect;
+use crate::relay::report::HandoverReason;
+use crate::relay::session::{ClientOptions, Event, Link, Loss, Session};
+use crate::relay::shared::Shared;
+use moves::reason;
+
+/// Whether the session goes on.
+enum Flow {
+    GoOn,
+    End,
+}
+
+/// A session that is served.
+pub(super) struct Serving {
+    shared: Arc<Shared>,
+    admission: Admission,
+    connect: Arc<Connect>,
+    pump: Pump,
+    pace: Pace,
+    here: Here,
+    moving: Moving,
+    /// A server that asked its clients to leave.
+    avoid: Option<SocketAddr>,
+    is_draining: bool,
+}
+
+/// What a session is woken by.
+pub(super) enum Wake {
+    Pump(Outcome),
+    Permit(Permit),
+    Dialed(Box<Result<Dialed, DialError>>),
+    TimeToLeave,
+    Draining,
+    Closing,
+}
+
+impl Serving {
+    pub(super) fn new(arrived: Arrived, admission: Admission, shared: Arc<Shared>) -> Self {
+        let info = arrived.dialed.info.clone();
+        let (here, upstream) = Here::of(arrived.dialed);
+        let connect = arrived.connect;
+        let options = ClientOptions {
+            verbose: connect.verbose(),
+            echo: connect.echo(),
+            understands_info: connect.understands_info(),
+            headers: connect.headers(),
+        };
+        let session = Session::new(session_settings(&shared), options, &info);
+        let client = Port::new(arrived.stream, &arrived.unread);
+        let pump = Pump::new(session, client, upstream, patience(&shared), shared.meter());
+        debug!(session = %admission.id, peer = %admission.peer, server = here.server, "relay: serving");
+        Self {
+            pace: shared.pacer.enter(&here.snapshot),
+            shared,
+            admission,
+            connect: Arc::new(connect),
+            pump,
+            here,
+            moving: Moving::Idle,
+            avoid: None,
+            is_draining: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut ending = self.admission.ending.clone();
+        loop {
+            let wake = self.wake(&mut ending).await;
+            let flow = match wake {
+                Wake::Pump(outcome) => self.handle_pump(outcome),
+                Wake::Permit(permit) => self.handle_permit(permit),
+                Wake::Dialed(dialed) => self.handle_dialed(*dialed),
+                Wake::TimeToLeave | Wake::Closing => {
+                    self.pump.wait_for_rest();
+                    self.moving = Moving::Closing;
+                    Flow::GoOn
+                }
+                Wake::Draining => {
+                    self.is_draining = true;
+                    self.tell_to_leave();
+                    Flow::GoOn
+                }
+            };
+            if let Some(retired) = self.pump.take_retired() {
+                self.close(retired);
+            }
+            if let Flow::End = flow {
+                break;
+            }
+        }
+        self.end().await;
+    }
+
+    async fn wake(&mut self, ending: &mut Ending) -> Wake {
+        let Self {
+            pump, pace, moving, ..
+        } = self;
+        let may_move = matches!(moving, Moving::Idle) && !self.is_draining;
+        let is_closing = matches!(moving, Moving::Closing);
+        let mut closing = ending.clone();
+        tokio::select! {
+            outcome = poll_fn(|cx| pump.poll(cx)) => Wake::Pump(outcome),
+            permit = pace.permit(), if may_move => Wake::Permit(permit),
+            wake = moving.wake() => wake,
+            () = ending.draining(), if !self.is_draining => Wake::Draining,
+            () = closing.closing(), if !is_closing => Wake::Closing,
+        }
+    }
+
+    fn handle_pump(&mut self, outcome: Outcome) -> Flow {
+        let id = self.admission.id;
+        match outcome {
+            Outcome::Event(event) => return self.handle_event(event),
+            Outcome::Lost(link, cause) => return self.handle_lost(link, &cause),
+            Outcome::AtRest => return self.handle_rest(),
+            Outcome::ClientLeft => {
+                if let Moving::HandingOver { .. } = self.moving {
+                    let detail = "the client left during its handover";
+                    let board = &self.shared.board;
+                    board.handover_failed(HandoverReason::ClientLeft, detail);
+                }
+                debug!(session = %id, "relay: the client left");
+            }
+            Outcome::ClientBroke(error) => debug!(session = %id, %error, "relay: the client broke"),
+            Outcome::ClientErred(error) => {
+                info!(session = %id, peer = %self.admission.peer, %error, "relay: the client erred");
+                self.tell_error(error.answer());
+            }
+            Outcome::ClientTooSlow => {
+                let limit = self.shared.settings.limits.stall;
+                warn!(session = %id, peer = %self.admission.peer, ?limit, "relay: the client is too slow");
+                self.tell_error("Slow Consumer");
+            }
+            Outcome::ClientStale => {
+                info!(session = %id, peer = %self.admission.peer, "relay: the client is stale");
+                self.tell_error("Stale Connection");
+            }
+        }
+        Flow::End
+    }
+
+    fn handle_event(&mut self, event: Event) -> Flow {
+        match event {
+            Event::Switched { stall } => self.handle_switched(stall),
+            Event::Finished { unmatched } => {
+                let unmatched = u64::try_from(unmatched).unwrap_or(u64::MAX);
+                self.shared.board.copies_missing(unmatched);
+                if let Moving::Tail = self.moving {
+                    self.moving = Moving::Idle;
+                }
+            }
+            Event::GivenUp(abort) => {
+                if let Moving::HandingOver { permit, .. } = self.moving.take() {
+                    self.failed(permit, reason(&abort), &abort.to_string());
+                }
+            }
+            Event::CloseClient(abort) => {
+                let detail = format!("{abort}, where there was no way back");
+                warn!(session = %self.admission.id, cause = detail, "relay: handover failed, client closed");
+                self.shared.board.handover_failed(reason(&abort), detail);
+                return Flow::End;
+            }
+            Event::LameDuck => {
+                info!(session = %self.admission.id, server = self.here.server, "relay: the server asks its clients to leave");
+                self.avoid = Some(self.here.peer);
+                self.pace.leave();
+            }
+        }
+        Flow::GoOn
+    }
+
+    fn handle_lost(&mut self, link: Link, cause: &str) -> Flow {
+        let loss = self.pump.lose(link);
+        if loss == Loss::Harmless {
+            return Flow::GoOn;
+        }
+        self.shared
+            .board
+            .failed(format!("{}: {cause}", self.here.server));
+        if let Moving::HandingOver { permit, .. } | Moving::Dialing { permit, .. } =
+            self.moving.take()
+        {
+            self.failed(permit, HandoverReason::UpstreamLost, cause);
+        }
+        if loss == Loss::Fatal || self.connect.signed() {
+            info!(session = %self.admission.id, server = self.here.server, cause, "relay: upstream lost, client closed");
+            return Flow::End;
+        }
+        info!(session = %self.admission.id, server = self.here.server, cause, "relay: upstream lost, connecting again");
+        self.moving = Moving::outage(&self.shared, &self.connect);
+        Flow::GoOn
+    }
+
+    fn handle_rest(&mut self) -> Flow {
+        match self.moving.take() {
+            Moving::Closing => return Flow::End,
+            Moving::Waiting { permit } => {
+                drop(permit);
+                let detail = "the settings ask for a reconnect at each rotation";
+                let board = &self.shared.board;
+                board.handover_fell_back(HandoverReason::Configured, detail);
+                if let Some(retired) = self.pump.take_current() {
+                    self.close(retired);
+                }
+                return self.handle_lost(Link::Current, "rotation");
+            }
+            moving => self.moving = moving,
+        }
+        Flow::GoOn
+    }
+}

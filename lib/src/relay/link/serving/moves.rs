@@ -1,0 +1,123 @@
+//! How a session moves: what is done with leave to move, with a connection that was opened for it, and when it fails.
+
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::{Flow, Serving};
+use crate::relay::dial::{DialError, Dialed, Wish};
+use crate::relay::link::Here;
+use crate::relay::link::moving::Moving;
+use crate::relay::pace::Permit;
+use crate::relay::report::HandoverReason;
+use crate::relay::session::{Abort, Move};
+use crate::relay::settings::RotationMode;
+
+impl Serving {
+    pub(super) fn handle_switched(&mut self, stall: Duration) {
+        if let Moving::HandingOver { permit, to } = self.moving.take() {
+            self.pace.moved(permit, &to.snapshot);
+            self.here = *to;
+            self.avoid = None;
+            self.moving = Moving::Tail;
+            self.shared.board.handover_succeeded(stall);
+            debug!(
+                session = %self.admission.id, server = self.here.server, ?stall,
+                generation = %self.here.snapshot.generation(), "relay: handed over"
+            );
+        }
+    }
+
+    pub(super) fn handle_permit(&mut self, permit: Permit) -> Flow {
+        if self.connect.signed() {
+            let detail = "the client signed the nonce of its connection: only it can connect again";
+            if permit.is_forced() {
+                self.fall_back(HandoverReason::SignedNonce, detail);
+            } else {
+                info!(
+                    session = %self.admission.id, peer = %self.admission.peer, reason = detail,
+                    "relay: stays on its connection until the certificate is about to expire; give the agent the credentials instead"
+                );
+                self.pace.impossible(permit);
+            }
+            return Flow::GoOn;
+        }
+        if self.shared.settings.rotation == RotationMode::Reconnect {
+            self.pump.wait_for_rest();
+            self.moving = Moving::Waiting { permit };
+            return Flow::GoOn;
+        }
+        // On the same server it is exact and fast.
+        let wish = Wish {
+            first: Some(self.here.peer).filter(|peer| self.avoid != Some(*peer)),
+            avoid: self.avoid,
+        };
+        self.moving = Moving::dial(permit, &self.shared, &self.connect, wish);
+        Flow::GoOn
+    }
+
+    pub(super) fn handle_dialed(&mut self, dialed: Result<Dialed, DialError>) -> Flow {
+        match (self.moving.take(), dialed) {
+            (Moving::Dialing { permit, .. }, Ok(dialed)) => {
+                let (to, upstream) = Here::of(dialed);
+                let move_to = Move {
+                    info: to.info_json.clone(),
+                    is_same_server: to.server_id == self.here.server_id,
+                    is_forced: permit.is_forced(),
+                };
+                self.pump.begin_handover(upstream, move_to);
+                let to = Box::new(to);
+                self.moving = Moving::HandingOver { permit, to };
+            }
+            (Moving::Dialing { permit, .. }, Err(error)) => {
+                self.failed(permit, error.handover_reason(), &error.to_string());
+            }
+            (Moving::Outage { since, .. }, Ok(dialed)) => {
+                let (here, upstream) = Here::of(dialed);
+                if let Err(error) = self.pump.restore(upstream, &here.info_json) {
+                    warn!(session = %self.admission.id, %error, "relay: the server cannot be used");
+                    return Flow::End;
+                }
+                info!(
+                    session = %self.admission.id, server = here.server, outage = ?since.elapsed(),
+                    "relay: upstream is back"
+                );
+                self.pace = self.shared.pacer.enter(&here.snapshot);
+                self.here = here;
+                self.avoid = None;
+            }
+            (Moving::Outage { .. }, Err(error)) => {
+                warn!(session = %self.admission.id, %error, "relay: refused upstream, client closed");
+                self.shared.board.failed(error.to_string());
+                self.tell_error(error.said().unwrap_or("no NATS server is available"));
+                return Flow::End;
+            }
+            (moving, _) => self.moving = moving,
+        }
+        Flow::GoOn
+    }
+
+    /// The session is where it was. It tries again, or, if this was the last chance, the client is told to leave.
+    pub(super) fn failed(&mut self, permit: Permit, reason: HandoverReason, detail: &str) {
+        let is_forced = permit.is_forced();
+        warn!(
+            session = %self.admission.id, peer = %self.admission.peer, reason = reason.as_str(), detail, is_forced,
+            "relay: handover failed, the connection in use is kept"
+        );
+        self.shared.board.handover_failed(reason, detail);
+        self.pace.failed(permit);
+        if is_forced {
+            self.fall_back(HandoverReason::Expiry, detail);
+        }
+    }
+}
+
+pub(super) fn reason(abort: &Abort) -> HandoverReason {
+    match abort {
+        Abort::Timeout => HandoverReason::Timeout,
+        Abort::SubscriptionDenied { .. } => HandoverReason::SubscriptionDenied,
+        Abort::Refused { .. } => HandoverReason::Refused,
+        Abort::TooSlow => HandoverReason::SlowClient,
+        Abort::NextLost | Abort::CurrentLost => HandoverReason::UpstreamLost,
+    }
+}
