@@ -111,6 +111,14 @@ pub(crate) struct RelayArgs {
         value_name = "DURATION"
     )]
     pub(crate) client_stall_timeout: Option<String>,
+    /// How long a client may say nothing in the middle of an operation [default: 60s]
+    #[arg(
+        long,
+        env = "NATS_MTLS_CLIENT_OPERATION_TIMEOUT",
+        hide_env_values = true,
+        value_name = "DURATION"
+    )]
+    pub(crate) client_operation_timeout: Option<String>,
     /// How long a session may be silent in both directions, or `off` [default: off]
     #[arg(
         long,

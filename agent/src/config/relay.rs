@@ -86,6 +86,10 @@ fn limits(args: &RelayArgs) -> Result<RelayLimits, ConfigError> {
     if let Some(text) = &args.client_stall_timeout {
         limits = limits.stall(values::positive_duration("--client-stall-timeout", text)?);
     }
+    if let Some(text) = &args.client_operation_timeout {
+        let limit = values::positive_duration("--client-operation-timeout", text)?;
+        limits = limits.operation(limit);
+    }
     match args.client_idle_timeout.as_deref() {
         None | Some("off") => {}
         Some(text) => {
@@ -135,6 +139,10 @@ fn refuse_without_listen(args: &RelayArgs, local: bool) -> Result<(), ConfigErro
         (
             "--client-stall-timeout",
             args.client_stall_timeout.is_some(),
+        ),
+        (
+            "--client-operation-timeout",
+            args.client_operation_timeout.is_some(),
         ),
         ("--client-idle-timeout", args.client_idle_timeout.is_some()),
         ("--max-control-line", args.max_control_line.is_some()),

@@ -12,6 +12,7 @@ pub struct RelayLimits {
     pub(crate) control_line: usize,
     pub(crate) buffered: usize,
     pub(crate) idle: Option<Duration>,
+    pub(crate) operation: Duration,
     pub(crate) stall: Duration,
     pub(crate) subscriptions: usize,
     pub(crate) interest: usize,
@@ -25,6 +26,7 @@ impl Default for RelayLimits {
             control_line: 4096,
             buffered: 4 * 1024 * 1024,
             idle: None,
+            operation: Duration::from_secs(60),
             stall: Duration::from_secs(10),
             subscriptions: 16 * 1024,
             interest: 4 * 1024 * 1024,
@@ -70,10 +72,18 @@ impl RelayLimits {
     }
 
     /// How long a session may be silent in both directions. Default none: NATS's own pings find
-    /// the dead.
+    /// the dead. Time in which the relay does not read the client, as in an outage, does not count.
     #[must_use]
     pub fn idle(mut self, limit: Option<Duration>) -> Self {
         self.idle = limit;
+        self
+    }
+
+    /// How long a client may say nothing in the middle of an operation, before it is closed as
+    /// stale. Default 60 s. Time in which the relay does not read the client does not count.
+    #[must_use]
+    pub fn operation(mut self, limit: Duration) -> Self {
+        self.operation = limit;
         self
     }
 

@@ -93,6 +93,7 @@ fn patience(shared: &Shared) -> Patience {
     Patience {
         stall: limits.stall,
         idle: limits.idle,
+        operation: limits.operation,
         ping_interval: shared.settings.upstream.ping_interval,
         buffered: limits.buffered,
     }

@@ -4,14 +4,23 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::{Outcome, Pump};
+use crate::relay::link::port::Stream;
 use crate::relay::session::Link;
 
 /// PINGs without an answer after which a silent server is given up.
 const MOST_UNANSWERED: u32 = 2;
-/// How long a client may leave an operation half said. nats-server itself calls such a client stale.
-const HALF_AN_OPERATION: Duration = Duration::from_secs(60);
 
-impl Pump {
+/// Since when the relay waits for the client. While it does not read, because there is no server, the client is held or
+/// the server takes nothing, it is not the client that is silent.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    /// For anything, in either direction.
+    all: Option<Instant>,
+    /// For the rest of an operation.
+    half: Option<Instant>,
+}
+
+impl<C: Stream, U: Stream> Pump<C, U> {
     /// Does what is due, or arms the timer.
     pub(super) fn poll_time(
         &mut self,
@@ -24,7 +33,7 @@ impl Pump {
         if !self.events.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let due = self.due();
+        let due = self.due(now);
         if self.armed.is_none_or(|armed| due < armed) {
             self.timer.as_mut().reset(due.into());
             self.armed = Some(due);
@@ -39,7 +48,7 @@ impl Pump {
     fn handle_time(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Outcome> {
         if self.session.poll_timeout().is_some_and(|due| due <= now) {
             self.session.handle_timeout(now);
-            self.settle(cx)?;
+            self.settle(cx, now);
         }
         if self.stalls_until().is_some_and(|due| due <= now) {
             return Err(Outcome::ClientTooSlow);
@@ -54,20 +63,38 @@ impl Pump {
             }
             self.unanswered += 1;
             self.session.ask_alive();
-            self.settle(cx)?;
-            self.send(cx, now)?;
+            self.settle(cx, now);
+            self.send(cx, now);
         }
         Ok(())
     }
 
-    fn due(&self) -> Instant {
+    /// The client was read as far as it may be, and has said something or not.
+    pub(super) fn note_silence(&mut self, waits: bool, has_come: bool, now: Instant) {
+        let since = |before: Option<Instant>, waits: bool| match before {
+            _ if !waits => None,
+            Some(before) if !has_come => Some(before),
+            _ => Some(now),
+        };
+        let has_half = !self.session.is_between_operations() || !self.client.unread().is_empty();
+        self.silence = Silence {
+            all: since(self.silence.all, waits),
+            half: since(self.silence.half, waits && has_half),
+        };
+    }
+
+    pub(super) fn note_word_to_client(&mut self, now: Instant) {
+        self.silence.all = self.silence.all.map(|_| now);
+    }
+
+    fn due(&self, now: Instant) -> Instant {
         let all = [
             self.session.poll_timeout(),
             self.stalls_until(),
             self.stale_at(),
             self.asks_at(),
         ];
-        let far = self.client_heard + Duration::from_secs(24 * 60 * 60);
+        let far = now + Duration::from_secs(24 * 60 * 60);
         all.into_iter().flatten().min().unwrap_or(far)
     }
 
@@ -76,10 +103,12 @@ impl Pump {
     }
 
     fn stale_at(&self) -> Option<Instant> {
-        let has_half = !self.session.is_between_operations()
-            || (!self.client.unread().is_empty() && self.session.wants_client());
-        let half = has_half.then(|| self.client_heard + HALF_AN_OPERATION);
-        let idle = self.patience.idle.map(|idle| self.client_heard + idle);
+        let half = self
+            .silence
+            .half
+            .map(|since| since + self.patience.operation);
+        let idle = self.silence.all.zip(self.patience.idle);
+        let idle = idle.map(|(since, limit)| since + limit);
         [half, idle].into_iter().flatten().min()
     }
 

@@ -4,11 +4,17 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::{Outcome, Pump};
-use crate::relay::dial::UpstreamStream;
-use crate::relay::link::port::{Port, READ};
+use crate::relay::link::port::{Port, READ, Stream};
+use crate::relay::protocol::ParseLimits;
 use crate::relay::session::{Event, Link, Side, UpstreamError};
 
-impl Pump {
+/// So much is read before it is judged, and the longest line in any case.
+const MOST_UNREAD: usize = {
+    let line = ParseLimits::server().longest_line() + 1;
+    if line > READ { line } else { READ }
+};
+
+impl<C: Stream, U: Stream> Pump<C, U> {
     pub(super) fn read_client(
         &mut self,
         cx: &mut Context<'_>,
@@ -18,21 +24,19 @@ impl Pump {
         let mut has_come = false;
         // A held client is read a little, so that its end is noticed.
         let is_wanted = self.session.wants_client() || self.client.unread().len() < READ;
-        if is_judged && is_wanted {
-            match self.client.poll_read(cx) {
-                Poll::Ready(Ok(true)) => {
-                    has_come = true;
-                    self.client_heard = now;
-                    is_judged = self.judge_client(cx, now)?;
-                }
-                Poll::Ready(Ok(false)) | Poll::Pending => {}
-                Poll::Ready(Err(error)) => return Err(Outcome::ClientBroke(error)),
-            }
+        if is_judged && is_wanted && self.client.poll_read(cx) == Poll::Ready(true) {
+            has_come = true;
+            is_judged = self.judge_client(cx, now)?;
         }
+        let waits = is_judged && self.session.wants_client();
+        self.note_silence(waits, has_come, now);
         // What it said last is still passed on, unless there is nobody to pass it on to.
-        let is_done = is_judged && self.session.wants_client();
-        if self.client.has_ended() && (is_done || self.session.is_in_outage()) {
-            return Err(Outcome::ClientLeft);
+        let is_over = self.client.has_ended() && !has_come;
+        if is_over && (waits || self.session.is_in_outage()) {
+            return Err(match self.client.take_error() {
+                Some(error) => Outcome::ClientBroke(error),
+                None => Outcome::ClientLeft,
+            });
         }
         Ok(has_come)
     }
@@ -40,28 +44,29 @@ impl Pump {
     /// Whether everything unread was looked at.
     fn judge_client(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Outcome> {
         loop {
-            let unsent = self.current.as_ref().map_or(0, Port::unsent);
-            if unsent >= self.patience.buffered {
+            // What a connection that has ended cannot take is for the next one.
+            let is_stuck = self.current.as_ref().is_some_and(|current| {
+                current.has_ended() || current.unsent() >= self.patience.buffered
+            });
+            if is_stuck {
                 return Ok(false);
             }
             let judged = self.session.handle_client(self.client.unread(), now);
             let verdict = judged.map_err(Outcome::ClientErred)?;
             if let Some(current) = &mut self.current {
                 let forwarded = self.client.unread().get(..verdict.forward);
-                current
-                    .pass(cx, forwarded.unwrap_or_default())
-                    .map_err(|error| Outcome::Lost(Link::Current, error.to_string()))?;
+                current.pass(cx, forwarded.unwrap_or_default());
             }
             self.meter.upstream().bytes += verdict.forward as u64;
             self.client.consume(verdict.forward + verdict.skip);
-            self.settle(cx)?;
+            self.settle(cx, now);
             if verdict.is_empty() {
                 return Ok(true);
             }
         }
     }
 
-    fn port(&mut self, link: Link) -> Option<&mut Port<UpstreamStream>> {
+    fn port(&mut self, link: Link) -> Option<&mut Port<U>> {
         match link {
             Link::Current => self.current.as_mut(),
             Link::Next => self.next.as_mut(),
@@ -81,24 +86,26 @@ impl Pump {
         let Some(port) = self.port(link) else {
             return Ok(false);
         };
-        let mut has_come = false;
+        let (mut has_come, mut is_over) = (false, false);
         // One TLS record is a quarter of what the client can take at once.
-        while port.unread().len() < READ {
-            match port.poll_read(cx) {
-                Poll::Ready(Ok(true)) => has_come = true,
-                Poll::Ready(Ok(false)) | Poll::Pending => break,
-                Poll::Ready(Err(error)) => return Err(Outcome::Lost(link, error.to_string())),
+        while port.unread().len() < MOST_UNREAD {
+            if port.poll_read(cx) != Poll::Ready(true) {
+                is_over = port.has_ended();
+                break;
             }
+            has_come = true;
         }
-        let has_ended = port.has_ended();
         if has_come && link == Link::Current {
             self.upstream_heard = now;
             self.unanswered = 0;
         }
         // Also what was read before: by the handshake, or while the client was behind.
         let is_judged = self.judge_upstream(link, cx, now)?;
-        if has_ended && is_judged {
-            return Err(Outcome::Lost(link, "the server closed it".into()));
+        if is_over && is_judged {
+            let error = self.port(link).and_then(Port::take_error);
+            let cause =
+                error.map_or_else(|| "the server closed it".into(), |error| error.to_string());
+            return Err(Outcome::Lost(link, cause));
         }
         Ok(has_come)
     }
@@ -125,13 +132,16 @@ impl Pump {
                 .session
                 .handle_upstream(link, port.unread(), now)
                 .map_err(|error: UpstreamError| Outcome::Lost(link, error.to_string()))?;
-            let forwarded = port.unread().get(..verdict.forward).unwrap_or_default();
-            self.client
-                .pass(cx, forwarded)
-                .map_err(Outcome::ClientBroke)?;
-            self.meter.downstream().bytes += verdict.forward as u64;
-            port.consume(verdict.forward + verdict.skip);
-            if self.settle(cx)? {
+            if verdict.forward > 0 {
+                let forwarded = port.unread().get(..verdict.forward).unwrap_or_default();
+                self.client.pass(cx, forwarded);
+                self.meter.downstream().bytes += verdict.forward as u64;
+                self.note_word_to_client(now);
+            }
+            if let Some(port) = self.port(link) {
+                port.consume(verdict.forward + verdict.skip);
+            }
+            if self.settle(cx, now) {
                 return Ok(false);
             }
             if verdict.is_empty() {
@@ -142,7 +152,7 @@ impl Pump {
 
     /// What follows from a call of the session: connections that change places, and bytes of its own. Whether
     /// connections changed.
-    pub(super) fn settle(&mut self, cx: &mut Context<'_>) -> Result<bool, Outcome> {
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut has_changed = false;
         while let Some(event) = self.session.poll_event() {
             match &event {
@@ -155,40 +165,45 @@ impl Pump {
                     self.retired = self.next.take();
                     has_changed = true;
                 }
+                // A server may say it as often as it likes.
+                Event::LameDuck if self.events.back() == Some(&event) => continue,
                 _ => {}
             }
             self.events.push_back(event);
         }
         let own = std::mem::take(self.session.transmit(Side::Client));
-        self.meter.downstream().bytes += own.len() as u64;
-        self.client.pass(cx, &own).map_err(Outcome::ClientBroke)?;
+        if !own.is_empty() {
+            self.meter.downstream().bytes += own.len() as u64;
+            self.client.pass(cx, &own);
+            self.note_word_to_client(now);
+        }
         for link in [Link::Current, Link::Next] {
             let own = std::mem::take(self.session.transmit(Side::Upstream(link)));
             if let Some(port) = self.port(link)
                 && !own.is_empty()
             {
-                port.pass(cx, &own)
-                    .map_err(|error| Outcome::Lost(link, error.to_string()))?;
+                port.pass(cx, &own);
             }
         }
-        Ok(has_changed)
+        has_changed
     }
 
-    pub(super) fn send(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Outcome> {
-        let mut has_moved = self.client.send(cx).map_err(Outcome::ClientBroke)?;
+    /// Whether anything was taken, or broke, so that another round is due.
+    pub(super) fn send(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut has_moved = self.client.send(cx);
         if has_moved || self.client.unsent() == 0 {
             self.client_stalls = None;
         }
         if self.client.unsent() > 0 {
             self.client_stalls.get_or_insert(now);
         }
+        has_moved |= self.client.take_news();
         for link in [Link::Current, Link::Next] {
             if let Some(port) = self.port(link) {
-                has_moved |= port
-                    .send(cx)
-                    .map_err(|error| Outcome::Lost(link, error.to_string()))?;
+                has_moved |= port.send(cx);
+                has_moved |= port.take_news();
             }
         }
-        Ok(has_moved)
+        has_moved
     }
 }

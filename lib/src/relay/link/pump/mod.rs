@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::port::Port;
+use super::port::{Port, Stream};
+use clock::Silence;
+
 use crate::relay::dial::UpstreamStream;
 use crate::relay::report::Meter;
 use crate::relay::session::{ClientError, Event, Link, Loss, Move, Session, UpstreamError};
@@ -30,7 +32,7 @@ pub(crate) enum Outcome {
     ClientErred(ClientError),
     /// It takes nothing of what waits for it.
     ClientTooSlow,
-    /// It left an operation half said, or says nothing at all.
+    /// It left an operation half said, or nobody says anything.
     ClientStale,
     Lost(Link, String),
     /// Asked for with [`Pump::wait_for_rest`]: both directions are between two operations.
@@ -42,25 +44,27 @@ pub(crate) enum Outcome {
 pub(crate) struct Patience {
     /// A client that takes nothing of what waits for it.
     pub(crate) stall: Duration,
-    /// A client that says nothing at all.
+    /// A session in which neither side says anything.
     pub(crate) idle: Option<Duration>,
+    /// A client that has said the beginning of an operation.
+    pub(crate) operation: Duration,
     /// Between two questions whether the server is there.
     pub(crate) ping_interval: Duration,
     /// Bytes that may wait for each side.
     pub(crate) buffered: usize,
 }
 
-/// A side that the session has no use for any more; to be closed.
-pub(crate) type Retired = Port<UpstreamStream>;
-
 /// The sides of one session.
-pub(crate) struct Pump {
+pub(crate) struct Pump<C = TcpStream, U = UpstreamStream> {
     session: Session,
-    client: Port<TcpStream>,
-    current: Option<Port<UpstreamStream>>,
-    next: Option<Port<UpstreamStream>>,
-    retired: Option<Retired>,
+    client: Port<C>,
+    current: Option<Port<U>>,
+    next: Option<Port<U>>,
+    /// A connection that the session left behind.
+    retired: Option<Port<U>>,
     events: VecDeque<Event>,
+    /// What is told once the events before it are.
+    outcome: Option<Outcome>,
     patience: Patience,
     meter: Meter,
     timer: Pin<Box<Sleep>>,
@@ -68,21 +72,21 @@ pub(crate) struct Pump {
     armed: Option<Instant>,
     /// Since when the client has taken nothing of what waits for it.
     client_stalls: Option<Instant>,
-    client_heard: Instant,
+    silence: Silence,
     upstream_heard: Instant,
     unanswered: u32,
     waits_for_rest: bool,
 }
 
-impl Pump {
+impl<C: Stream, U: Stream> Pump<C, U> {
     pub(crate) fn new(
         session: Session,
-        client: Port<TcpStream>,
-        upstream: Port<UpstreamStream>,
+        client: Port<C>,
+        upstream: Port<U>,
         patience: Patience,
         meter: Meter,
     ) -> Self {
-        let now = Instant::now();
+        let now = now();
         Self {
             session,
             client,
@@ -90,12 +94,13 @@ impl Pump {
             next: None,
             retired: None,
             events: VecDeque::new(),
+            outcome: None,
             patience,
             meter,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
             client_stalls: None,
-            client_heard: now,
+            silence: Silence::default(),
             upstream_heard: now,
             unanswered: 0,
             waits_for_rest: false,
@@ -104,25 +109,23 @@ impl Pump {
 
     /// Moves bytes until something happens that the pump cannot go on without.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        // What was asked of the session since the last call.
+        self.settle(cx, now());
         for _ in 0..ROUNDS {
-            let now = Instant::now();
-            let has_moved = match self.round(cx, now) {
-                Ok(has_moved) => has_moved,
-                Err(outcome) => return Poll::Ready(outcome),
-            };
+            // Before more is read: what is made of it depends on what happened so far.
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(Outcome::Event(event));
+            }
+            if let Some(outcome) = self.outcome.take() {
+                return Poll::Ready(outcome);
             }
             if self.waits_for_rest && self.is_at_rest() {
                 self.waits_for_rest = false;
                 return Poll::Ready(Outcome::AtRest);
             }
-            if has_moved {
-                continue;
-            }
-            match self.poll_time(cx, now) {
+            match self.advance(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(outcome)) => return Poll::Ready(outcome),
+                Poll::Ready(Err(outcome)) => self.outcome = Some(outcome),
                 Poll::Pending => {
                     self.meter.flush();
                     return Poll::Pending;
@@ -133,6 +136,16 @@ impl Pump {
         Poll::Pending
     }
 
+    /// A round, and what is due if nothing moved in it.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Outcome>> {
+        let now = now();
+        match self.round(cx, now) {
+            Err(outcome) => Poll::Ready(Err(outcome)),
+            Ok(has_moved) if has_moved || !self.events.is_empty() => Poll::Ready(Ok(())),
+            Ok(_) => self.poll_time(cx, now),
+        }
+    }
+
     /// One read of each side that may be read; whether there may be more to do.
     fn round(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Outcome> {
         let mut has_moved = self.read_client(cx, now)?;
@@ -141,7 +154,7 @@ impl Pump {
         let traffic = self.session.take_traffic();
         self.meter.upstream().messages += traffic.upstream_messages;
         self.meter.downstream().messages += traffic.downstream_messages;
-        has_moved |= self.send(cx, now)?;
+        has_moved |= self.send(cx, now);
         Ok(has_moved)
     }
 
@@ -157,9 +170,9 @@ impl Pump {
     }
 
     /// Begins a handover; the bytes that came behind the PONG are in `upstream`.
-    pub(crate) fn begin_handover(&mut self, upstream: Port<UpstreamStream>, move_to: Move) {
+    pub(crate) fn begin_handover(&mut self, upstream: Port<U>, move_to: Move) {
         self.next = Some(upstream);
-        self.session.begin_handover(move_to, Instant::now());
+        self.session.begin_handover(move_to, now());
     }
 
     /// An upstream connection is lost; what that means.
@@ -168,11 +181,11 @@ impl Pump {
             Link::Current => self.current = None,
             Link::Next => self.next = None,
         }
-        self.session.handle_upstream_lost(link, Instant::now())
+        self.session.handle_upstream_lost(link, now())
     }
 
     /// The current connection, given up on purpose.
-    pub(crate) fn take_current(&mut self) -> Option<Retired> {
+    pub(crate) fn take_current(&mut self) -> Option<Port<U>> {
         self.current.take()
     }
 
@@ -180,20 +193,16 @@ impl Pump {
     ///
     /// # Errors
     /// If its INFO cannot be read; the outage goes on.
-    pub(crate) fn restore(
-        &mut self,
-        upstream: Port<UpstreamStream>,
-        info: &[u8],
-    ) -> Result<(), UpstreamError> {
+    pub(crate) fn restore(&mut self, upstream: Port<U>, info: &[u8]) -> Result<(), UpstreamError> {
         self.session.restore(info)?;
         self.current = Some(upstream);
-        self.upstream_heard = Instant::now();
+        self.upstream_heard = now();
         self.unanswered = 0;
         Ok(())
     }
 
     /// A connection that the session left behind, to be closed.
-    pub(crate) fn take_retired(&mut self) -> Option<Retired> {
+    pub(crate) fn take_retired(&mut self) -> Option<Port<U>> {
         self.retired.take()
     }
 
@@ -205,9 +214,17 @@ impl Pump {
     }
 
     /// The sides, to be closed.
-    pub(crate) fn into_sides(mut self) -> (Port<TcpStream>, Vec<Retired>) {
+    pub(crate) fn into_sides(mut self) -> (Port<C>, Vec<Port<U>>) {
         self.meter.flush();
         let upstream = [self.current, self.next, self.retired];
         (self.client, upstream.into_iter().flatten().collect())
     }
 }
+
+/// The clock of timers, which tests can hold.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,9 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Serving;
+use crate::relay::dial::UpstreamStream;
 use crate::relay::link::moving::Moving;
-use crate::relay::link::pump::Retired;
+use crate::relay::link::port::Port;
 use crate::relay::protocol::{InfoRewrite, rewrite_info};
 use crate::relay::report::HandoverReason;
 
@@ -46,7 +47,7 @@ impl Serving {
     }
 
     /// Closes a connection the session has left, in its own time.
-    pub(super) fn close(&self, retired: Retired) {
+    pub(super) fn close(&self, retired: Port<UpstreamStream>) {
         let id = self.admission.id;
         tokio::spawn(async move {
             match timeout(LAST_WORDS, retired.close()).await {
