@@ -1,5 +1,6 @@
 //! The two conversations with a server: up to INFO, and from CONNECT to PONG.
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -7,6 +8,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
+use super::socket::RefusedInPlainText;
 use super::{Dialed, Refusal, Socket, UpstreamStream, error};
 use crate::nats::Failure;
 use crate::relay::protocol::{ParseLimits, ServerInfo, ServerOp, ServerParser, Step};
@@ -38,12 +40,14 @@ pub(super) async fn greet(
     } else {
         let line = socket.read_line(ParseLimits::server().longest_line());
         let line = line.await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => endless(),
+            io::ErrorKind::InvalidData => endless(),
             _ => error.into(),
         })?;
         // Before TLS, so that who is no NATS server is called that.
         info_of(&line)?;
-        (connector.connect(name, socket).await?, line.to_vec())
+        socket.await_tls();
+        let stream = connector.connect(name, socket).await;
+        (stream.map_err(refused_in_plain_text)?, line.to_vec())
     };
     let (info, info_json) = info_of(&line)?;
     Ok(Greeted {
@@ -52,6 +56,18 @@ pub(super) async fn greet(
         info_json,
         unread,
     })
+}
+
+/// The server's own words, if it said any in the place of its side of the handshake.
+fn refused_in_plain_text(error: io::Error) -> Refusal {
+    let said = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match said {
+        Some(RefusedInPlainText(line)) => match info_of(line) {
+            Err(refusal) => refusal,
+            Ok(_) => error.into(),
+        },
+        None => error.into(),
+    }
 }
 
 /// What a whole line says that should be INFO, and its JSON.
@@ -134,7 +150,7 @@ pub(super) async fn introduce(mut dialed: Dialed, connect: &[u8]) -> Result<Dial
 
 async fn read_more(stream: &mut UpstreamStream, unread: &mut Vec<u8>) -> Result<(), Refusal> {
     match stream.read_buf(unread).await? {
-        0 => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
+        0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         _ => Ok(()),
     }
 }

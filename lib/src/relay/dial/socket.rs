@@ -25,7 +25,15 @@ pub(crate) struct Socket {
     stream: TcpStream,
     /// Empty without an allocation while there is nothing to read.
     unread: BytesMut,
+    /// The next bytes should begin TLS.
+    awaits_tls: bool,
 }
+
+/// What came where TLS should have begun: `-ERR` in plain text, which is what a server says that is
+/// full.
+#[derive(Debug, thiserror::Error)]
+#[error("the server answered in plain text where TLS should begin")]
+pub(super) struct RefusedInPlainText(pub(super) Vec<u8>);
 
 impl Socket {
     pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
@@ -35,7 +43,13 @@ impl Socket {
         Ok(Self {
             stream,
             unread: BytesMut::new(),
+            awaits_tls: false,
         })
+    }
+
+    /// From here on TLS reads, and everything else but a refusal is for it to refuse.
+    pub(super) fn await_tls(&mut self) {
+        self.awaits_tls = true;
     }
 
     pub(super) fn peer(&self) -> io::Result<SocketAddr> {
@@ -102,6 +116,10 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         if self.unread.is_empty() {
             ready!(self.poll_fill(cx))?;
+        }
+        if std::mem::take(&mut self.awaits_tls) && self.unread.starts_with(b"-ERR ") {
+            let line = RefusedInPlainText(self.unread.split().to_vec());
+            return Poll::Ready(Err(io::Error::other(line)));
         }
         let length = self.unread.len().min(buffer.remaining());
         buffer.put_slice(self.unread.get(..length).unwrap_or_default());

@@ -13,6 +13,7 @@ use crate::relay::testbed::{INFO, Testbed, greet, serve};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const CONNECT: &[u8] = br#"{"verbose":true,"name":"legacy","tls_required":true}"#;
+const FULL: &[u8] = b"INFO {\"tls_required\":true}\r\n-ERR 'maximum connections exceeded'\r\n";
 
 fn settings() -> ConnectSettings {
     ConnectSettings::new().connect_timeout(Duration::from_secs(4))
@@ -163,6 +164,13 @@ async fn whoever_is_to_blame_is_named() {
         ),
         (
             answering(&acceptor, b"-ERR 'maximum connections exceeded'\r\n").await,
+            Unavailable,
+            HandoverReason::Refused,
+            "maximum connections exceeded",
+        ),
+        // What nats-server does when it is full: behind INFO, without waiting for TLS.
+        (
+            plain(FULL).await,
             Unavailable,
             HandoverReason::Refused,
             "maximum connections exceeded",
