@@ -37,13 +37,26 @@ impl Relay {
         servers: &[NatsServer],
         configure: impl FnOnce(AgentCommand) -> AgentCommand,
     ) -> Result<Self> {
+        let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
         let identity = authority.issue(&LeafSpec::client("legacy").dns("legacy.example.com"));
+        Self::start_with(authority, identity, &urls.join(","), configure).await
+    }
+
+    /// The same with an identity of its own, for servers at other places than their own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(
+        authority: &Authority,
+        identity: Identity,
+        urls: &str,
+        configure: impl FnOnce(AgentCommand) -> AgentCommand,
+    ) -> Result<Self> {
         let roots = authority.root_pem();
         let volume = KubernetesVolume::new(&Contents::new(&identity, &roots))?;
-        let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
         let command = AgentCommand::new("run")
             .volume(&volume)
-            .flag("--server", urls.join(","))
+            .flag("--server", urls)
             .flag("--listen", "127.0.0.1:0")
             .flag("--poll-interval", "1s")
             .flag("--settle", "1s")

@@ -1,8 +1,8 @@
 //! A plain TCP tunnel, which may hold every byte back for a while: a route over a long distance.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -21,7 +21,8 @@ const QUEUE: usize = 4096;
 #[derive(Debug)]
 pub struct Tunnel {
     address: SocketAddr,
-    delay: Delay,
+    /// Of the connections that come now.
+    delay: Arc<Mutex<Delay>>,
     task: AbortHandle,
 }
 
@@ -34,12 +35,13 @@ impl Tunnel {
     pub async fn open(target: SocketAddr, delay: Duration) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let delay = Delay::of(delay);
-        let held = delay.clone();
+        let delay = Arc::new(Mutex::new(Delay::of(delay)));
+        let newest = Arc::clone(&delay);
         let task = tokio::spawn(async move {
             // Dropped with this task, and all connections with it.
             let mut connections = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
+                let held = newest.lock().unwrap_or_else(PoisonError::into_inner);
                 connections.spawn(connect(near, target, held.clone()));
             }
         });
@@ -50,9 +52,17 @@ impl Tunnel {
         })
     }
 
-    /// Holds back what is read from now on for this long.
+    /// Holds back what is read from now on for this long, on every connection that has come since
+    /// the last [`Self::spare_those_that_are_there`].
     pub fn set_delay(&self, delay: Duration) {
-        self.delay.set(delay);
+        let current = self.delay.lock().unwrap_or_else(PoisonError::into_inner);
+        current.set(delay);
+    }
+
+    /// Connections that are there stay as they are, whatever is set from now on.
+    pub fn spare_those_that_are_there(&self) {
+        let mut current = self.delay.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Delay::of(current.now());
     }
 
     /// Where it listens.
