@@ -29,6 +29,7 @@ mod object;
 mod server;
 #[cfg(test)]
 mod splits;
+mod subject;
 mod verb;
 
 pub(crate) use client::{ClientOp, ClientParser};
@@ -36,6 +37,7 @@ pub(crate) use connect::{Connect, Credentials};
 pub(crate) use error::ProtocolError;
 pub(crate) use info::{InfoError, InfoRewrite, ServerInfo, rewrite_info};
 pub(crate) use server::{ServerOp, ServerParser};
+pub(crate) use subject::is_subject;
 
 /// What the bytes at the front of the caller's buffer are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

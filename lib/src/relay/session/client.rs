@@ -6,7 +6,7 @@ use super::handover::Handover;
 use super::interest::unsubscribe;
 use super::pings::{Fence, Owner};
 use super::{ClientError, Session, Verdict};
-use crate::relay::protocol::{ClientOp, Step};
+use crate::relay::protocol::{ClientOp, Step, is_subject};
 
 /// What becomes of a control line.
 enum Line {
@@ -70,15 +70,19 @@ impl Session {
     fn handle_operation(&mut self, op: ClientOp<'_>) -> Result<Line, ClientError> {
         match op {
             ClientOp::Publish { .. } => self.traffic.upstream_messages += 1,
-            ClientOp::Ping => self.current.pings.sent(Owner::Client),
+            ClientOp::Ping => self.current.pings.sent(Owner::Client, self.written()),
             ClientOp::Pong => {}
             ClientOp::Subscribe {
                 subject,
                 queue,
                 sid,
             } => {
-                let added = self.interest.add(subject, queue, sid);
-                added.map_err(|_| ClientError::TooManySubscriptions)?;
+                let is_new = is_subject(subject)
+                    && self
+                        .interest
+                        .add(subject, queue, sid)
+                        .map_err(|_| ClientError::TooManySubscriptions)?;
+                self.client.others += u64::from(!is_new);
             }
             ClientOp::Unsubscribe { sid, max } => return Ok(self.unsubscribe(sid, max)),
             ClientOp::Connect(_) => return Err(ClientError::SecondConnect),
@@ -88,7 +92,8 @@ impl Session {
     }
 
     fn unsubscribe(&mut self, sid: &[u8], max: Option<u64>) -> Line {
-        let done = self.interest.unsubscribe(sid, max, self.handover.is_some());
+        self.client.others += 1;
+        let done = self.interest.unsubscribe(sid, max);
         if let Some(max) = done.next {
             self.unsubscribe_next(sid, max);
         }
@@ -130,7 +135,8 @@ impl Session {
     /// Asks the server of the current connection for a sign of life.
     pub(crate) fn ask_alive(&mut self) {
         if !self.outage {
-            self.current.pings.sent(Owner::Relay(Fence::Alive, 0));
+            let owner = Owner::Relay(Fence::Alive, 0);
+            self.current.pings.sent(owner, self.written());
             self.inject(b"PING\r\n");
         }
     }

@@ -106,6 +106,8 @@ pub(super) struct Handover {
     holds_throughout: bool,
     held_since: Option<Instant>,
     abort: Option<Abort>,
+    /// What the next connection's server refused, for the client once it has moved.
+    refusals: Vec<u8>,
 }
 
 impl Handover {
@@ -140,8 +142,19 @@ impl Handover {
         matches!(self.phase, Phase::Tail | Phase::AwaitTail)
     }
 
-    pub(super) fn is_forced(&self) -> bool {
-        self.is_forced && self.phase != Phase::GivingUp
+    pub(super) fn is_given_up(&self) -> bool {
+        self.phase == Phase::GivingUp
+    }
+
+    /// Whether the client moves even if it may then subscribe to less. It is told so when it has.
+    pub(super) fn tells_refusal(&mut self, text: &[u8], room: usize) -> bool {
+        let is_told = self.is_forced && self.refusals.len() + text.len() < room;
+        if is_told {
+            self.refusals.extend_from_slice(b"-ERR '");
+            self.refusals.extend_from_slice(text);
+            self.refusals.extend_from_slice(b"'\r\n");
+        }
+        is_told
     }
 
     /// Bytes kept of the next connection.

@@ -5,8 +5,9 @@ mod passage;
 mod subscription;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
-use subscription::{Life, OnNext, Place};
+use subscription::{Life, Passage, Place};
 pub(crate) use subscription::{Sid, Subscription, unsubscribe};
 
 /// A subscription's place in the table; another one may get it once this one is gone.
@@ -45,13 +46,32 @@ pub(crate) struct Unsubscribed {
 pub(crate) struct Delivery {
     /// Its maximum was reached before: the client must not see it.
     pub(crate) surplus: bool,
+    /// It was the last one.
+    pub(crate) ends: bool,
     /// It was the last one, but the current connection's server does not know.
     pub(crate) ends_on_current: bool,
     /// The same for the next connection.
     pub(crate) ends_on_next: bool,
 }
 
-/// Every live subscription of a client.
+/// Which subscriptions a server means.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Meant<'a> {
+    pub(crate) subject: &'a [u8],
+    pub(crate) queue: Option<&'a [u8]>,
+    /// Some: this one only.
+    pub(crate) sid: Option<&'a [u8]>,
+}
+
+impl Meant<'_> {
+    fn is(&self, known: &Subscription) -> bool {
+        *known.subject == *self.subject
+            && known.queue.as_deref() == self.queue
+            && self.sid.is_none_or(|sid| known.sid.0[..] == *sid)
+    }
+}
+
+/// Every live subscription of a client, and others for as long as messages for them may be under way.
 #[derive(Debug)]
 pub(crate) struct Interest {
     slots: Vec<Option<(u64, Subscription)>>,
@@ -60,6 +80,8 @@ pub(crate) struct Interest {
     /// Where the last message went: the next one usually goes there too.
     recent: Slot,
     serial: u64,
+    /// Of the live ones only: the others are what a handover moved, so there are never more of them than were live.
+    live: usize,
     bytes: usize,
     limits: InterestLimits,
 }
@@ -72,21 +94,22 @@ impl Interest {
             by_sid: HashMap::new(),
             recent: 0,
             serial: 0,
+            live: 0,
             bytes: 0,
             limits,
         }
     }
 
-    /// Adds a subscription. As in nats-server, a `SUB` with an identifier in use changes nothing.
+    /// Adds a subscription, unless its identifier is in use: as in nats-server, that changes nothing. Whether it did.
     pub(crate) fn add(
         &mut self,
         subject: &[u8],
         queue: Option<&[u8]>,
         sid: &[u8],
-    ) -> Result<(), Full> {
+    ) -> Result<bool, Full> {
         if let Some(slot) = self.by_sid.get(sid).copied() {
             if self.entry(slot).is_some_and(Subscription::is_live) {
-                return Ok(());
+                return Ok(false);
             }
             self.remove(slot);
         }
@@ -97,13 +120,14 @@ impl Interest {
             max: None,
             delivered: 0,
             current: Place::default(),
-            next: OnNext::No,
+            passage: Passage::Here,
             life: Life::Live,
         };
         let bytes = self.bytes.saturating_add(subscription.cost());
-        if self.by_sid.len() >= self.limits.subscriptions || bytes > self.limits.bytes {
+        if self.live >= self.limits.subscriptions || bytes > self.limits.bytes {
             return Err(Full);
         }
+        self.live += 1;
         self.bytes = bytes;
         self.serial += 1;
         let key = subscription.sid.clone();
@@ -121,45 +145,42 @@ impl Interest {
             }
         };
         self.by_sid.insert(key, slot);
-        Ok(())
+        Ok(true)
     }
 
-    /// The client unsubscribed, at once or after `max` messages in all. During a handover (`remember`) what is under way
-    /// must still be told from copies.
-    pub(crate) fn unsubscribe(
-        &mut self,
-        sid: &[u8],
-        max: Option<u64>,
-        remember: bool,
-    ) -> Unsubscribed {
+    /// The client unsubscribed, at once or after `max` messages in all. What may still come as a copy is remembered.
+    pub(crate) fn unsubscribe(&mut self, sid: &[u8], max: Option<u64>) -> Unsubscribed {
         let Some(slot) = self.by_sid.get(sid).copied() else {
             return Unsubscribed::default();
         };
         let Some((_, known)) = self.slots.get_mut(slot).and_then(Option::as_mut) else {
             return Unsubscribed::default();
         };
+        if !known.is_live() {
+            return Unsubscribed::default();
+        }
         let Some(max) = max.filter(|max| *max > known.delivered) else {
-            let on_next = known.is_on_next();
-            if remember && known.is_live() {
-                known.life = Life::Left;
+            let (is_on_next, may_be_copied) = (known.is_on_next(), known.may_be_copied());
+            if may_be_copied {
+                self.end(slot, Life::Left);
             } else {
                 self.remove(slot);
             }
             return Unsubscribed {
                 current_max: None,
-                next: on_next.then_some(None),
+                next: is_on_next.then_some(None),
             };
         };
         known.max = Some(max);
         let remaining = max - known.delivered;
         let granted = known.current.sent.saturating_add(remaining);
         known.current.granted = Some(granted);
-        let next = match &mut known.next {
-            OnNext::Yes(place) => {
+        let next = match &mut known.passage {
+            Passage::There(place) => {
                 place.granted = Some(place.sent.saturating_add(remaining));
                 Some(place.granted)
             }
-            OnNext::No | OnNext::Marked => None,
+            _ => None,
         };
         Unsubscribed {
             current_max: (granted != max).then_some(granted),
@@ -167,18 +188,47 @@ impl Interest {
         }
     }
 
-    /// The server refused or withdrew every subscription to `subject` in `queue`.
-    pub(crate) fn denied(&mut self, subject: &[u8], queue: Option<&[u8]>) {
-        self.remove_those(|known| &*known.subject == subject && known.queue.as_deref() == queue);
+    /// The server of the current connection refused or withdrew what was meant; which of it is on the next one. If it
+    /// names none, it means what it was told behind number `confirmed`.
+    pub(crate) fn denied(&mut self, meant: &Meant<'_>, confirmed: u64) -> Vec<Sid> {
+        let mut on_next = Vec::new();
+        self.remove_those(|serial, known| {
+            let is_meant = meant.is(known) && (meant.sid.is_some() || serial > confirmed);
+            if is_meant && known.is_on_next() {
+                on_next.push(known.sid.clone());
+            }
+            is_meant
+        });
+        on_next
+    }
+
+    /// The server of the current connection refused these subscriptions, by number.
+    pub(crate) fn denied_numbers(&mut self, numbers: &RangeInclusive<u64>) {
+        self.remove_those(|serial, _| numbers.contains(&serial));
+    }
+
+    /// The number of the newest subscription.
+    pub(crate) fn newest(&self) -> u64 {
+        self.serial
+    }
+
+    /// Not wanted any more, but remembered.
+    fn end(&mut self, slot: Slot, life: Life) {
+        if let Some((_, known)) = self.slots.get_mut(slot).and_then(Option::as_mut)
+            && known.is_live()
+        {
+            known.life = life;
+            self.live -= 1;
+            self.bytes = self.bytes.saturating_sub(known.cost());
+        }
     }
 
     fn remove(&mut self, slot: Slot) {
-        let Some((_, gone)) = self.slots.get_mut(slot).and_then(Option::take) else {
-            return;
-        };
-        self.bytes = self.bytes.saturating_sub(gone.cost());
-        self.by_sid.remove(&gone.sid);
-        self.free.push(slot);
+        self.end(slot, Life::Ended);
+        if let Some((_, gone)) = self.slots.get_mut(slot).and_then(Option::take) {
+            self.by_sid.remove(&gone.sid);
+            self.free.push(slot);
+        }
     }
 
     /// Finds the subscription a message is for.
@@ -220,7 +270,7 @@ impl Interest {
     /// The next connection sent a message.
     pub(crate) fn sent_by_next(&mut self, key: Key) {
         if let Some(known) = self.get_mut(key)
-            && let OnNext::Yes(place) = &mut known.next
+            && let Passage::There(place) = &mut known.passage
         {
             place.sent += 1;
         }
@@ -241,37 +291,34 @@ impl Interest {
         if known.max.is_none_or(|max| known.delivered < max) {
             return Delivery::default();
         }
-        known.life = Life::Ended;
         let delivery = Delivery {
             surplus: false,
+            ends: true,
             ends_on_current: !known.current.is_used_up(),
             ends_on_next: known.is_on_next(),
         };
-        if !delivery.ends_on_current && !delivery.ends_on_next {
+        if delivery.ends_on_current || known.may_be_copied() {
+            self.end(key.slot, Life::Ended);
+        } else {
             self.remove(key.slot);
         }
         delivery
     }
 
-    /// No server sends anything any more for what is not wanted.
-    pub(crate) fn forget_unwanted(&mut self) {
-        self.remove_those(|known| !known.is_live());
-    }
-
     /// The next connection is gone: there are no copies to be told from what the client left.
     pub(crate) fn forget_left(&mut self) {
-        self.remove_those(|known| known.life == Life::Left);
+        self.remove_those(|_, known| known.life == Life::Left);
     }
 
-    fn remove_those(&mut self, which: impl Fn(&Subscription) -> bool) {
-        let slots = 0..self.slots.len();
-        let those: Vec<_> = slots
-            .filter(|slot| self.entry(*slot).is_some_and(&which))
-            .collect();
-        for slot in those {
-            self.remove(slot);
+    fn remove_those(&mut self, mut which: impl FnMut(u64, &Subscription) -> bool) {
+        for slot in 0..self.slots.len() {
+            let entry = self.slots.get(slot).and_then(Option::as_ref);
+            if entry.is_some_and(|(serial, known)| which(*serial, known)) {
+                self.remove(slot);
+            }
         }
     }
+
     fn entry(&self, slot: Slot) -> Option<&Subscription> {
         let (_, known) = self.slots.get(slot)?.as_ref()?;
         Some(known)

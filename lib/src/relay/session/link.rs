@@ -3,6 +3,7 @@
 use super::interest::Key;
 use super::matching::FrameHasher;
 use super::pings::Pings;
+use super::refusals::Refusals;
 use crate::relay::protocol::{ParseLimits, ServerParser};
 
 /// What becomes of the message that is coming in.
@@ -36,6 +37,7 @@ pub(super) struct Held {
 pub(super) struct LinkState {
     pub(super) parser: ServerParser,
     pub(super) pings: Pings,
+    pub(super) refusals: Refusals,
     pub(super) fate: Fate,
     /// `+OK`s are for what the relay wrote.
     pub(super) swallows_ok: bool,
@@ -50,6 +52,7 @@ impl LinkState {
         Self {
             parser: ServerParser::new(ParseLimits::server()),
             pings: Pings::default(),
+            refusals: Refusals::default(),
             fate: Fate::Forward,
             swallows_ok: false,
             surplus_ok: 0,

@@ -15,6 +15,7 @@ mod link;
 mod matching;
 mod outage;
 mod pings;
+mod refusals;
 mod upstream;
 
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ use super::protocol::{
 use handover::Handover;
 use interest::Interest;
 use link::LinkState;
+use refusals::Written;
 
 /// Which of the two upstream connections of a session. After a handover the next one is the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +157,8 @@ struct ClientState {
     options: ClientOptions,
     /// The rest of an operation whose beginning was lost with its connection.
     discards: bool,
+    /// Operations behind which it is not known how many subscriptions its server has.
+    others: u64,
     /// Bytes for the current connection that wait for the end of the client's operation.
     injected: Vec<u8>,
     welcome: Welcome,
@@ -211,6 +215,7 @@ impl Session {
                 parser,
                 options,
                 discards: false,
+                others: 0,
                 injected: Vec::new(),
                 welcome: Welcome::Pending { info: Vec::new() },
             },
@@ -246,6 +251,13 @@ impl Session {
     /// that asks faster than it is answered is held, too.
     pub(crate) fn wants_client(&self) -> bool {
         !(self.holds_client() && self.is_between_operations())
+    }
+
+    fn written(&self) -> Written {
+        Written {
+            newest: self.interest.newest(),
+            others: self.client.others,
+        }
     }
 
     fn holds_client(&self) -> bool {

@@ -52,7 +52,7 @@ impl Session {
         self.current = LinkState::new();
         self.interest.replay(&mut self.transmit.current);
         for _ in 0..waiting {
-            self.current.pings.sent(Owner::Client);
+            self.current.pings.sent(Owner::Client, self.written());
             self.transmit.current.extend_from_slice(b"PING\r\n");
         }
         self.outage = false;

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use super::refusals::Written;
+
 /// What the relay asked with a PING of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fence {
@@ -42,20 +44,20 @@ pub(crate) enum Owner {
     Relay(Fence, u64),
 }
 
-/// So many a client may have outstanding before it is read further: more than any client needs, and 64 KiB.
+/// So many a client may have outstanding before it is read further: more than any client needs, and 128 KiB.
 const MOST: usize = 4096;
 
 /// Outstanding PINGs in the order in which they were written.
 #[derive(Debug, Default)]
-pub(crate) struct Pings(VecDeque<Owner>);
+pub(crate) struct Pings(VecDeque<(Owner, Written)>);
 
 impl Pings {
-    pub(crate) fn sent(&mut self, owner: Owner) {
-        self.0.push_back(owner);
+    pub(crate) fn sent(&mut self, owner: Owner, written: Written) {
+        self.0.push_back((owner, written));
     }
 
-    /// Whose PONG just came; none if nobody asked.
-    pub(crate) fn answered(&mut self) -> Option<Owner> {
+    /// Whose PONG just came, and what had been written before the PING; none if nobody asked.
+    pub(crate) fn answered(&mut self) -> Option<(Owner, Written)> {
         self.0.pop_front()
     }
 
@@ -67,6 +69,6 @@ impl Pings {
     /// How many the client waits for.
     pub(crate) fn of_client(&self) -> usize {
         let owners = self.0.iter();
-        owners.filter(|owner| **owner == Owner::Client).count()
+        owners.filter(|(owner, _)| *owner == Owner::Client).count()
     }
 }

@@ -50,6 +50,9 @@ impl Session {
     /// Counts a message for the client, and ends at the servers what ends with it; whether the client may have it.
     pub(super) fn deliver(&mut self, key: Key, sid: &[u8]) -> bool {
         let delivery = self.interest.deliver(key);
+        if delivery.ends {
+            self.current.refusals.blur();
+        }
         if delivery.ends_on_current {
             self.unsubscribe_current(sid);
         }

@@ -29,6 +29,7 @@ impl Session {
             holds_throughout: !self.client.options.echo,
             held_since: None,
             abort: None,
+            refusals: Vec::new(),
         });
         self.gate_is_taken(now);
     }
@@ -75,13 +76,16 @@ impl Session {
     }
 
     pub(super) fn fence_current(&mut self, fence: Fence) {
-        self.current.pings.sent(Owner::Relay(fence, self.handovers));
+        let owner = Owner::Relay(fence, self.handovers);
+        self.current.pings.sent(owner, self.written());
         self.inject(b"PING\r\n");
     }
 
     pub(super) fn fence_next(&mut self, fence: Fence) {
+        let written = self.written();
         if let Some(next) = &mut self.next {
-            next.pings.sent(Owner::Relay(fence, self.handovers));
+            let owner = Owner::Relay(fence, self.handovers);
+            next.pings.sent(owner, written);
             self.transmit.next.extend_from_slice(b"PING\r\n");
         }
     }
@@ -244,6 +248,9 @@ impl Session {
         self.interest.switch();
         // Nothing goes to the former connection any more.
         self.transmit.current = std::mem::take(&mut self.transmit.next);
+        if let Some(handover) = &mut self.handover {
+            self.deferred.append(&mut handover.refusals);
+        }
         if let Some(info) = self.current.unseen_info.take() {
             // It was read once already, or there would be no handover.
             let _ = self.tell_info(&info);
@@ -252,7 +259,7 @@ impl Session {
 
     pub(super) fn finish(&mut self) {
         if let Some(handover) = self.handover.take() {
-            self.interest.forget_unwanted();
+            self.interest.settle();
             self.events.push_back(Event::Finished {
                 unmatched: handover.matching.owed(),
             });

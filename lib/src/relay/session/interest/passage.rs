@@ -1,30 +1,35 @@
 //! How subscriptions get from one upstream connection to another.
 
-use super::Interest;
-use super::subscription::{Life, OnNext, Subscription, unsubscribe};
+use super::subscription::{Life, Passage, Subscription, unsubscribe};
+use super::{Interest, Meant};
 
 impl Interest {
-    /// Every subscription of this moment may move once the current connection has confirmed them.
+    /// Every subscription of this moment that is not on the next connection may move once the current one has confirmed
+    /// them.
     pub(crate) fn mark(&mut self) {
         for known in self.live_mut() {
-            known.next = OnNext::Marked;
+            if let Passage::Here = known.passage {
+                known.passage = Passage::Marked;
+            }
         }
+    }
+
+    /// Whether there are subscriptions that came after the mark.
+    pub(crate) fn has_late(&self) -> bool {
+        self.live()
+            .any(|known| matches!(known.passage, Passage::Here))
     }
 
     /// Subscribes on the next connection what was marked, queue members apart from the others; how many.
     pub(crate) fn move_marked(&mut self, queue: bool, out: &mut Vec<u8>) -> usize {
         self.move_those(out, |known| {
-            matches!(known.next, OnNext::Marked) && known.is_queue() == queue
+            matches!(known.passage, Passage::Marked) && known.is_queue() == queue
         })
     }
 
     /// Subscribes on the next connection what came after the mark; how many.
     pub(crate) fn move_late(&mut self, out: &mut Vec<u8>) -> usize {
-        self.move_those(out, |known| matches!(known.next, OnNext::No))
-    }
-
-    pub(crate) fn has_late(&self) -> bool {
-        self.live().any(|known| matches!(known.next, OnNext::No))
+        self.move_those(out, |known| matches!(known.passage, Passage::Here))
     }
 
     fn move_those(&mut self, out: &mut Vec<u8>, which: impl Fn(&Subscription) -> bool) -> usize {
@@ -33,17 +38,28 @@ impl Interest {
         moving.retain(|(_, known)| known.is_live() && which(known));
         moving.sort_unstable_by_key(|(serial, _)| *serial);
         for (_, known) in &mut moving {
-            known.next = OnNext::Yes(known.subscribe(out));
+            known.passage = Passage::There(known.subscribe(out));
         }
         moving.len()
     }
 
-    /// Unsubscribes everything on the current connection; how many.
-    pub(crate) fn leave_current(&self, out: &mut Vec<u8>) -> usize {
-        let leaving = self.live().map(|known| {
+    /// The next connection's server refused what was meant; how many.
+    pub(crate) fn refused_on_next(&mut self, meant: &Meant<'_>) -> usize {
+        let mut refused = 0;
+        for (_, known) in self.slots.iter_mut().flatten() {
+            if known.is_on_next() && meant.is(known) {
+                known.passage = Passage::Refused;
+                refused += 1;
+            }
+        }
+        refused
+    }
+
+    /// Unsubscribes everything on the current connection.
+    pub(crate) fn leave_current(&self, out: &mut Vec<u8>) {
+        for known in self.live() {
             unsubscribe(out, &known.sid.0, None);
-        });
-        leaving.count()
+        }
     }
 
     /// Unsubscribes on the next connection what is there, and forgets that it was.
@@ -52,15 +68,17 @@ impl Interest {
             if known.is_on_next() {
                 unsubscribe(out, &known.sid.0, None);
             }
-            known.next = OnNext::No;
+            known.passage = Passage::Here;
         }
     }
 
     /// The next connection is the current one from now on.
     pub(crate) fn switch(&mut self) {
+        self.remove_those(|_, known| matches!(known.passage, Passage::Refused));
         for (_, known) in self.slots.iter_mut().flatten() {
-            if let OnNext::Yes(place) = std::mem::replace(&mut known.next, OnNext::No) {
+            if let Passage::There(place) = known.passage {
                 known.current = place;
+                known.passage = Passage::Moved;
             }
             // The former connection has delivered the rest, except that a queue message has only one receiver.
             if known.life == Life::Left && !known.is_queue() {
@@ -69,11 +87,19 @@ impl Interest {
         }
     }
 
+    /// No copies come any more, nor anything for what is not wanted.
+    pub(crate) fn settle(&mut self) {
+        self.remove_those(|_, known| !known.is_live());
+        for known in self.live_mut() {
+            known.passage = Passage::Here;
+        }
+    }
+
     /// Subscribes everything on a connection that knows nothing yet and becomes the current one.
     pub(crate) fn replay(&mut self, out: &mut Vec<u8>) {
-        self.forget_unwanted();
-        self.leave_next(&mut Vec::new());
-        self.move_late(out);
+        self.settle();
+        self.move_those(out, |_| true);
         self.switch();
+        self.settle();
     }
 }

@@ -34,15 +34,19 @@ impl Place {
     }
 }
 
-/// Where a subscription stands on the next upstream connection.
+/// How far a subscription is on its way to the next upstream connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum OnNext {
+pub(super) enum Passage {
     /// Not there, and the current connection has not confirmed it for this handover.
-    No,
-    /// Confirmed by the current connection; its turn to move comes.
+    Here,
+    /// The current connection is to confirm it; then its turn comes.
     Marked,
+    /// Refused there: the client loses it if it moves.
+    Refused,
     /// Subscribed there.
-    Yes(Place),
+    There(Place),
+    /// It has moved with its client; copies of what the former connection delivered may still come.
+    Moved,
 }
 
 /// One subscription.
@@ -56,7 +60,7 @@ pub(crate) struct Subscription {
     /// Messages the client got.
     pub(super) delivered: u64,
     pub(super) current: Place,
-    pub(super) next: OnNext,
+    pub(super) passage: Passage,
     pub(super) life: Life,
 }
 
@@ -81,7 +85,12 @@ impl Subscription {
     }
 
     pub(crate) fn is_on_next(&self) -> bool {
-        matches!(self.next, OnNext::Yes(_))
+        matches!(self.passage, Passage::There(_))
+    }
+
+    /// Whether another connection may still send what was delivered.
+    pub(super) fn may_be_copied(&self) -> bool {
+        matches!(self.passage, Passage::There(_) | Passage::Moved)
     }
 
     pub(crate) fn is_live(&self) -> bool {

@@ -4,6 +4,7 @@ mod bounds;
 mod contract;
 mod exactness;
 mod failures;
+mod refusals;
 mod script;
 mod simulation;
 mod welcome;

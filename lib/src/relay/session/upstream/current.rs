@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::relay::protocol::{ServerOp, Step};
-use crate::relay::session::denied::denied_subscription;
+use crate::relay::session::denied::{Denial, TOO_MANY};
 use crate::relay::session::interest::Key;
 use crate::relay::session::link::{Fate, Held};
 use crate::relay::session::matching::FrameHasher;
@@ -147,25 +147,50 @@ impl Session {
                 return Ok(Line::Swallow);
             }
             ServerOp::Ping => {}
-            ServerOp::Pong => match self.current.pings.answered() {
-                Some(Owner::Client) => self.welcomed(),
-                Some(Owner::Relay(fence, number)) => {
-                    self.passed(fence, number, now);
-                    return Ok(Line::Swallow);
-                }
-                None => return Ok(Line::Swallow),
-            },
+            ServerOp::Pong => return Ok(self.pong_of_current(now)),
             ServerOp::Ok => {
                 if self.current.swallow_ok() {
                     return Ok(Line::Swallow);
                 }
             }
             ServerOp::Error(text) => {
-                if let Some((subject, queue)) = denied_subscription(text) {
-                    self.interest.denied(&subject, queue.as_deref());
-                }
+                self.refused_by_current(text);
             }
         }
         Ok(Line::Pass)
+    }
+
+    fn pong_of_current(&mut self, now: Instant) -> Line {
+        let Some((owner, written)) = self.current.pings.answered() else {
+            return Line::Swallow;
+        };
+        if let Some(too_many) = self.current.refusals.answered(written) {
+            self.interest.denied_numbers(&too_many);
+        }
+        match owner {
+            Owner::Client => {
+                self.welcomed();
+                Line::Pass
+            }
+            Owner::Relay(fence, number) => {
+                self.passed(fence, number, now);
+                Line::Swallow
+            }
+        }
+    }
+
+    /// What its server does not have must not be made again elsewhere.
+    fn refused_by_current(&mut self, text: &[u8]) {
+        if text.eq_ignore_ascii_case(TOO_MANY) {
+            self.current.refusals.one_too_many();
+        }
+        let Some(denial) = Denial::parse(text) else {
+            return;
+        };
+        self.current.refusals.blur();
+        let confirmed = self.current.refusals.confirmed();
+        for sid in self.interest.denied(&denial.meant(), confirmed) {
+            self.unsubscribe_next(sid.bytes(), None);
+        }
     }
 }

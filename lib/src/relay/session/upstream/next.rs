@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::relay::protocol::{ServerInfo, ServerOp, Step};
-use crate::relay::session::denied::denied_subscription;
-use crate::relay::session::handover::{Abort, Handover};
+use crate::relay::session::denied::Denial;
+use crate::relay::session::handover::Abort;
 use crate::relay::session::link::{Fate, Held};
 use crate::relay::session::matching::FrameHasher;
 use crate::relay::session::pings::Owner;
@@ -115,33 +115,43 @@ impl Session {
             }
             ServerOp::Ping => self.transmit.next.extend_from_slice(b"PONG\r\n"),
             ServerOp::Pong => {
-                if let Some(Owner::Relay(fence, number)) = next.pings.answered() {
-                    self.passed(fence, number, now);
-                    return Ok(true);
+                if let Some((owner, written)) = next.pings.answered() {
+                    // A refusal gave the handover up.
+                    next.refusals.answered(written);
+                    if let Owner::Relay(fence, number) = owner {
+                        self.passed(fence, number, now);
+                        return Ok(true);
+                    }
                 }
             }
-            ServerOp::Error(text) => {
-                if let Some((subject, queue)) = denied_subscription(text)
-                    && self.handover.as_ref().is_some_and(Handover::is_forced)
-                {
-                    self.interest.denied(&subject, queue.as_deref());
-                    self.deferred.extend_from_slice(b"-ERR '");
-                    self.deferred.extend_from_slice(text);
-                    self.deferred.extend_from_slice(b"'\r\n");
-                    return Ok(false);
-                }
-                let abort = match denied_subscription(text) {
-                    Some((subject, _)) => Abort::SubscriptionDenied {
-                        subject: String::from_utf8_lossy(&subject).into_owned(),
-                    },
-                    None => Abort::Refused {
-                        text: String::from_utf8_lossy(text).into_owned(),
-                    },
-                };
-                self.give_up(abort, now);
-                return Ok(true);
-            }
+            ServerOp::Error(text) => return Ok(self.refused_by_next(text, now)),
         }
         Ok(false)
+    }
+
+    /// Whether the handover must be looked at.
+    fn refused_by_next(&mut self, text: &[u8], now: Instant) -> bool {
+        let Some(handover) = &mut self.handover else {
+            return true;
+        };
+        if handover.is_given_up() {
+            // One reason is enough, and messages may be on their way.
+            return false;
+        }
+        let room = self.settings.pending_bytes;
+        let abort = match Denial::parse(text) {
+            Some(denial) if handover.tells_refusal(text, room) => {
+                self.interest.refused_on_next(&denial.meant());
+                return false;
+            }
+            Some(denial) => Abort::SubscriptionDenied {
+                subject: String::from_utf8_lossy(&denial.subject).into_owned(),
+            },
+            None => Abort::Refused {
+                text: String::from_utf8_lossy(text).into_owned(),
+            },
+        };
+        self.give_up(abort, now);
+        true
     }
 }
