@@ -164,6 +164,12 @@ JUDGED = [
     ("a subscription without its identifier", b"SUB a\r\n", None),
     ("a subscription of too many words", b"SUB a b c d\r\n", None),
     ("a subscription to what is no subject", b"SUB a..b 1\r\nPING\r\n", None),
+    ("a subscription to a subject that begins with nothing", b"SUB .a 1\r\nPING\r\n", None),
+    ("a subscription to a subject that ends with nothing", b"SUB a. 1\r\nPING\r\n", None),
+    ("a subscription to something behind everything", b"SUB a.>.b 1\r\nSUB >.> 2\r\nPING\r\n", None),
+    ("a subscription to wildcards", b"SUB > 1\r\nSUB * 2\r\nSUB a.*.> 3\r\nPING\r\n", None),
+    ("a subscription to what only looks like wildcards", b"SUB a>.b 1\r\nSUB *a.>> 2\r\nSUB >>.a 3\r\nPING\r\n", None),
+    ("a subscription to odd letters", b"SUB a\x0c.\x0b 1\r\nSUB \xff.\x00 2\r\nPING\r\n", None),
     ("the end of no subscription", b"UNSUB\r\n", None),
     ("the end of a subscription in blanks", b"UNSUB  \r\n", None),
     ("the end of an unknown subscription", b"UNSUB 77\r\nPING\r\n", None),
@@ -297,6 +303,28 @@ def with_password(port):
     return wire.say(b"SUB forbidden 1\r\nSUB allowed 2\r\nPUB allowed 2\r\nok\r\nPING\r\n", b"PONG\r\n")
 
 
+REFUSING = (
+    "max_subscriptions: 4\nmax_subscription_tokens: 3\n"
+    'authorization {{ users = [ {{ user: alice, password: "%s", permissions: {{ subscribe: {{ deny: [{denied}] }} }} }} ] }}\n' % SECRET
+)
+
+
+def refusals(folder):
+    """Every way to be refused a subscription, and to lose one."""
+    with server(folder, REFUSING, denied='"denied.>"') as (port, process):
+        wire = Wire(port).say(b'CONNECT {"verbose":false,"user":"alice","pass":"%s","protocol":1}\r\nPING\r\n' % SECRET.encode(), b"PONG\r\n")
+        wire.say(b"SUB denied.a 1\r\nSUB denied.a q 2\r\nPING\r\n", b"PONG\r\n")
+        wire.say(b'SUB denied.\x01\x07"\\\xc3\xa9\xff 3\r\nSUB a.b.c.d 4\r\nSUB a..b 5\r\nPING\r\n', b"PONG\r\n")
+        wire.say(b"SUB kept 6\r\nSUB later 7\r\nPING\r\nSUB later q 8\r\nSUB kept 9\r\nSUB a.b 10\r\nSUB a.c 11\r\nPING\r\n")
+        # A reload ends a connection that has all it may have.
+        wire.until(b"exceeded'\r\nPONG\r\n", 0).say(b"UNSUB 9\r\nPING\r\n", b"PONG\r\n")
+        path = pathlib.Path(folder) / f"{port}.conf"
+        path.write_text(path.read_text().replace('"denied.>"', '"denied.>", "later"'))
+        process.send_signal(signal.SIGHUP)
+        wire.until(b'(sid "7")', 0).until(b'(sid "8")', 0)
+        return wire.say(b"SUB last 12\r\nPING\r\n", b"PONG\r\n")
+
+
 def wrong_password(port):
     return Wire(port).say(b'CONNECT {"user":"alice","pass":"wrong"}\r\nPING\r\n').quiet(0.4)
 
@@ -375,6 +403,7 @@ def main():
         with server(scratch, self_signed(scratch)) as (port, _):
             wires["mutual_tls"] = Wire(port)
         wires["lame_duck"], wires["cluster"] = lame_duck(scratch), cluster(scratch)
+        wires["refusals"] = refusals(scratch)
 
     for name, wire in wires.items():
         if wire.sent:

@@ -4,6 +4,28 @@ use super::script::{PLAIN, Script};
 use super::settings;
 use crate::relay::session::{Abort, Event, Link};
 
+/// As `testdata/relay/make.py` recorded it from a real server: every way to be refused a subscription, and to lose one.
+#[test]
+fn what_a_real_server_refused_is_not_made_again() {
+    let said = include_bytes!("../../../../../testdata/relay/client_parser/refusals");
+    let heard = include_bytes!("../../../../../testdata/relay/server_parser/refusals");
+    let behind_the_line = |bytes: &'static [u8]| {
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+        &bytes[end + 1..]
+    };
+    let mut script = Script::new(settings(), PLAIN);
+    script.client(behind_the_line(said)).unwrap();
+    script.current(behind_the_line(heard));
+    assert_eq!(script.heard().matches("-ERR").count(), 9);
+    script.begin(true, false);
+    let moved = script.finish();
+    assert_eq!(script.switches(), 1);
+    assert!(
+        moved.starts_with("SUB kept 6\r\nSUB last 12\r\nPING"),
+        "{moved}"
+    );
+}
+
 /// What the next connection subscribes after the current one said `refusal` to the last of the client's lines.
 fn moved_after(lines: &[&str], refusal: &str) -> String {
     let mut script = Script::new(settings(), PLAIN);

@@ -131,7 +131,7 @@ impl Script {
 
     /// What the client has heard since it was last asked.
     pub(super) fn heard(&mut self) -> String {
-        String::from_utf8(std::mem::take(&mut self.to_client)).unwrap()
+        String::from_utf8_lossy(&std::mem::take(&mut self.to_client)).into_owned()
     }
 
     /// What a server was told since it was last asked.
@@ -140,7 +140,7 @@ impl Script {
             Link::Current => &mut self.to_current,
             Link::Next => &mut self.to_next,
         };
-        String::from_utf8(std::mem::take(written)).unwrap()
+        String::from_utf8_lossy(&std::mem::take(written)).into_owned()
     }
 
     /// The server answers every PING it was sent; what else it was told.
