@@ -1,6 +1,7 @@
 //! The binary `nats-mtls-agent`, built, run and killed on drop.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -76,7 +77,8 @@ impl AgentCommand {
         Ok(self.flag("--http", format!("127.0.0.1:{port}")))
     }
 
-    /// Runs it in a mount namespace of its own, after this shell command. See [`can_mount`].
+    /// Runs it in a mount namespace of its own, after this shell command. See
+    /// [`skipped_without_namespaces`].
     pub fn after_mounting(mut self, command: impl Into<String>) -> Self {
         self.mounts = Some(command.into());
         self
@@ -259,13 +261,29 @@ impl Agent {
     }
 }
 
-/// Whether this user may mount things in a namespace of its own; many containers forbid it.
-#[must_use]
-pub fn can_mount() -> bool {
+/// Whether this user may make namespaces and mount things in them; many containers forbid it.
+fn has_namespaces() -> bool {
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount"]);
+    command.args(["--user", "--map-root-user", "--mount", "--pid", "--fork"]);
     command.args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
     command.output().is_ok_and(|output| output.status.success())
+}
+
+/// For a test that needs a namespace of its own, which many containers forbid. Says so if it cannot
+/// be run, past the test runner, which shows only what failed.
+///
+/// # Errors
+/// In CI (`CI=true`): there nothing is left out in silence.
+pub fn skipped_without_namespaces() -> Result<bool> {
+    if has_namespaces() {
+        return Ok(false);
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let words = format!("SKIPPED {test}: this user may make no namespaces (unshare, mount)");
+    ensure!(std::env::var("CI").as_deref() != Ok("true"), "{words}");
+    // Only the macros are captured.
+    writeln!(std::io::stderr(), "{words}")?;
+    Ok(true)
 }
 
 /// The agent's binary: `$NATS_MTLS_AGENT`, or built now in the profile of this test.

@@ -8,13 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use sha2::{Digest as _, Sha256};
+
+const DATA: &str = "..data";
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+const ROOTS: &str = "ca.crt";
+const COMBINED: &str = "tls-combined.pem";
 
 /// What a reader found, over all its readings.
 #[derive(Debug, Default)]
@@ -23,9 +29,9 @@ pub struct Readings {
     pub good: u64,
     /// How often a set differed from the one before.
     pub changes: u64,
-    /// Nothing there, or gone while it was read: the reader tries again.
-    pub missing: u64,
-    /// What was wrong with sets that do not.
+    /// `..data` led to another set by the time that a file was not there: the reader tries again.
+    pub overtaken: u64,
+    /// What was wrong with sets that do not, or that lack a file.
     pub bad: Vec<String>,
 }
 
@@ -37,10 +43,28 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Starts to read `directory`: what `..data` leads to, resolved once for each reading, or the
-    /// directory itself if it has none.
+    /// Starts to read what `..data` of `directory` leads to, resolved once for each reading. There
+    /// must be a set, now and from now on.
     #[must_use]
     pub fn start(directory: &Path) -> Self {
+        Self::of(directory, follow)
+    }
+
+    /// Starts to read three files of `directory` itself, as a writer without care keeps them.
+    #[must_use]
+    pub fn start_in_place(directory: &Path) -> Self {
+        Self::of(directory, |directory| {
+            let files = [CERTIFICATE, KEY, ROOTS].map(|name| fs::read(directory.join(name)));
+            let [certificate, key, roots] = files;
+            pair(&certificate?, &key?, &roots?).map(Some)
+        })
+    }
+
+    /// `read` finds a leaf, or none if it has to be called again.
+    fn of(
+        directory: &Path,
+        read: impl Fn(&Path) -> Result<Option<String>> + Send + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let directory = directory.to_owned();
         let ends = Arc::clone(&stop);
@@ -48,13 +72,13 @@ impl Reader {
             let mut readings = Readings::default();
             let mut last = None;
             while !ends.load(Ordering::Relaxed) {
-                match read(&current(&directory)) {
+                match read(&directory) {
                     Ok(Some(leaf)) => {
                         readings.good += 1;
                         readings.changes += u64::from(last.as_ref().is_some_and(|l| *l != leaf));
                         last = Some(leaf);
                     }
-                    Ok(None) => readings.missing += 1,
+                    Ok(None) => readings.overtaken += 1,
                     Err(error) => readings.bad.push(format!("{error:#}")),
                 }
             }
@@ -83,39 +107,58 @@ impl Drop for Reader {
     }
 }
 
+/// One reading of what `..data` of `directory` leads to: the fingerprint of its leaf, or nothing if
+/// another set took its place meanwhile.
+///
+/// # Errors
+/// When there is no set, or what is there does not belong together; see [`read`].
+pub fn follow(directory: &Path) -> Result<Option<String>> {
+    let target = || fs::read_link(directory.join(DATA)).context(DATA);
+    let before = target()?;
+    match read(&directory.join(&before)) {
+        Ok(Some(leaf)) => Ok(Some(leaf)),
+        // Who reads slowly may find that a set is gone by now.
+        _ if target()? != before => Ok(None),
+        Ok(None) => bail!("the set is gone and {DATA} still leads to it"),
+        Err(error) => Err(error),
+    }
+}
+
 /// Where a reader finds its files now.
 #[must_use]
 pub fn current(directory: &Path) -> PathBuf {
-    fs::read_link(directory.join("..data"))
+    fs::read_link(directory.join(DATA))
         .map_or_else(|_| directory.to_owned(), |set| directory.join(set))
 }
 
-/// The fingerprint of the leaf, if the files in `set` belong together; nothing if one is missing.
+/// The fingerprint of the leaf, if the four files in `set` belong together; nothing if there is
+/// none of them.
 ///
 /// # Errors
-/// When they do not: a file does not parse, the key is not that of the certificate, the CA did not
-/// issue it, or the combined file holds another pair.
+/// When they do not: one is missing or does not parse, the key is not that of the certificate, the
+/// CA did not issue it, or the combined file holds another pair.
 pub fn read(set: &Path) -> Result<Option<String>> {
-    let mut files = Vec::new();
-    for name in ["tls.crt", "tls.key", "ca.crt"] {
-        match fs::read(set.join(name)) {
-            Ok(bytes) => files.push(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| name.to_owned()),
-        }
-    }
-    let [certificate, key, roots] = files.as_slice() else {
-        unreachable!("three files are read");
+    let names = [CERTIFICATE, KEY, ROOTS, COMBINED];
+    let files = names.map(|name| fs::read(set.join(name)));
+    let is_missing = |file: &io::Result<_>| {
+        let error = file.as_ref().err();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
-    let leaf = pair(certificate, key, roots)?;
-    match fs::read(set.join("tls-combined.pem")) {
-        Ok(combined) => ensure!(
-            pair(&combined, &combined, roots).context("combined")? == leaf,
-            "the combined file holds another pair"
-        ),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).context("tls-combined.pem"),
+    if files.iter().all(is_missing) {
+        return Ok(None);
     }
+    let [certificate, key, roots, combined] = files;
+    let roots = roots.context(ROOTS)?;
+    let leaf = pair(
+        &certificate.context(CERTIFICATE)?,
+        &key.context(KEY)?,
+        &roots,
+    )?;
+    let combined = combined.context(COMBINED)?;
+    ensure!(
+        pair(&combined, &combined, &roots).context(COMBINED)? == leaf,
+        "the combined file holds another pair"
+    );
     Ok(Some(leaf))
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use nats_mtls_tests::agent::{Agent, AgentCommand, can_mount};
+use nats_mtls_tests::agent::{Agent, AgentCommand, skipped_without_namespaces};
 use nats_mtls_tests::files::{Contents, PlainFiles};
 use nats_mtls_tests::pki::{Authority, Identity, LeafSpec};
 use nats_mtls_tests::published;
@@ -132,22 +132,13 @@ async fn a_second_agent_says_who_is_in_the_way_and_takes_over_when_that_ends() -
     Ok(())
 }
 
-/// Says loudly that a test did nothing.
-fn skipped() -> bool {
-    let skipped = !can_mount();
-    if skipped {
-        eprintln!("SKIPPED: this user may not mount anything in a namespace of its own");
-    }
-    skipped
-}
-
 fn mount(options: &str, at: &Path) -> String {
     format!("mount -t tmpfs -o {options} tmpfs '{}'", at.display())
 }
 
 #[tokio::test]
 async fn a_read_only_directory_is_said_to_be_one() -> Result<()> {
-    if skipped() {
+    if skipped_without_namespaces()? {
         return Ok(());
     }
     let world = World::new()?;
@@ -158,7 +149,7 @@ async fn a_read_only_directory_is_said_to_be_one() -> Result<()> {
 
 #[tokio::test]
 async fn something_mounted_inside_the_directory_is_named() -> Result<()> {
-    if skipped() {
+    if skipped_without_namespaces()? {
         return Ok(());
     }
     let world = World::new()?;
@@ -171,7 +162,7 @@ async fn something_mounted_inside_the_directory_is_named() -> Result<()> {
 
 #[tokio::test]
 async fn a_full_disk_keeps_the_last_set_and_holds_up_no_connection() -> Result<()> {
-    if skipped() {
+    if skipped_without_namespaces()? {
         return Ok(());
     }
     let mut world = World::new()?;
