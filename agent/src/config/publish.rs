@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use nats_mtls::Files;
 use nix::unistd::Group;
 
 use super::ConfigError;
@@ -15,8 +14,9 @@ pub(crate) struct PublishConfig {
     pub(crate) directory: PathBuf,
     pub(crate) access: Access,
     /// Whether revocation lists belong to the set.
-    with_crl: bool,
-    issuer: Option<PathBuf>,
+    pub(crate) with_crl: bool,
+    /// What the chain of a set must lead to; it lies elsewhere.
+    pub(crate) issuer: Option<PathBuf>,
 }
 
 /// Mode and group of the files that hold the key.
@@ -81,20 +81,6 @@ impl PublishConfig {
             certificate: path("tls.crt"),
             key: path("tls.key"),
             roots: path("ca.crt"),
-        }
-    }
-
-    /// A set that was published, to start from.
-    pub(crate) fn files_in(&self, set: &Path) -> Files {
-        let path = |name| set.join(name);
-        let mut files = Files::new(path("tls.crt"), path("tls.key"), path("ca.crt"));
-        if self.with_crl {
-            files = files.crls(path("ca.crl"));
-        }
-        // A demand on the set rather than a part of it.
-        match &self.issuer {
-            Some(issuer) => files.issuer(issuer),
-            None => files,
         }
     }
 }

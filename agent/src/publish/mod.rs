@@ -25,6 +25,7 @@ pub(crate) use kept::Kept;
 pub(crate) use report::{PublishReport, PublishStatus};
 
 use crate::config::PublishConfig;
+use crate::duties::Duties;
 use crate::notify::Notifier;
 
 /// Starts to publish, and hands `notifier` each set that readers see. The report says at any time
@@ -33,8 +34,10 @@ pub(crate) fn start(
     config: PublishConfig,
     status: StatusHandle,
     notifier: Notifier,
+    duties: &mut Duties,
 ) -> watch::Receiver<PublishReport> {
     let (report, reader) = watch::channel(PublishReport::new(&config.directory));
-    tokio::spawn(task::Task::new(config, status, report, notifier).run());
+    let task = task::Task::new(config, status, report, notifier);
+    duties.spawn("publish", task.run());
     reader
 }

@@ -20,6 +20,7 @@ use super::writer::{Published, Writer};
 
 mod damaged;
 mod durable;
+mod kept;
 mod remembered;
 
 /// Lets a number of changes through, then goes wrong. Reading always works.
