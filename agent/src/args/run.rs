@@ -21,7 +21,8 @@ a restart may come between a renewal and its hook and being told once more does 
 told only with --publish-dir.
   --on-rotate-exec gets NATS_TLS_CERT, NATS_TLS_KEY, NATS_TLS_CA (paths), NATS_MTLS_GENERATION,
   NATS_MTLS_FINGERPRINT_SHA256, NATS_MTLS_NOT_AFTER, PATH, HOME and a few more; no other variable of
-  the agent. What it leaves running in its process group is ended with it.
+  the agent. What it leaves running is ended with it, also in other process groups and sessions: a
+  program cannot start a service, only ask whoever looks after that (systemctl, an init) to do so.
   --on-rotate-http POSTs {\"event\": \"rotated\", \"generation\", \"fingerprint_sha256\", \"not_after\",
   \"files\": {\"cert\", \"key\", \"ca\"}} and expects 2xx.
 

@@ -20,6 +20,7 @@ pub(crate) mod testing;
 use std::sync::Arc;
 
 use nats_mtls::{Generation, Snapshot, StatusHandle};
+use rustix::process::{Pid, getpid};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -27,7 +28,7 @@ pub(crate) use news::{Known, News, Paths, Tell};
 pub(crate) use report::{Board, NotifyStatus};
 
 use driver::Hook;
-use exec::ExecHook;
+use exec::{ExecHook, Orphans};
 use news::{Published, Rule};
 use post::PostHook;
 use signal::SignalHook;
@@ -49,7 +50,14 @@ impl Notifier {
     /// Starts the hooks. Without any it still says what there is to confirm.
     pub(crate) fn start(config: Option<NotifyConfig>, paths: Paths) -> (Self, Board) {
         let rule = Rule::new(config.as_ref().is_some_and(|config| config.first));
-        let hooks = config.map(hooks).unwrap_or_default();
+        let has_program = config.as_ref().is_some_and(|config| config.exec.is_some());
+        let orphans = if has_program || getpid() == Pid::INIT {
+            Orphans::adopt()
+        } else {
+            Orphans::default()
+        };
+        let hooks = config.map_or_else(Vec::new, |config| hooks(config, &orphans));
+        tokio::spawn(orphans.reap());
         let board = Board::new(hooks.iter().map(|hook| (hook.kind(), hook.target())));
         let feed = watch::Sender::new(None);
         for hook in &hooks {
@@ -100,7 +108,7 @@ impl Notifier {
     pub(crate) async fn settled(&self, generation: Generation) {
         let is_silent = |news: &Arc<News>| matches!(news.tell, Tell::Nobody(_));
         if !self.board.has_hooks() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         } else if !self.feed.borrow().as_ref().is_some_and(is_silent) {
             self.board.succeeded(generation.number()).await;
         }
@@ -127,12 +135,14 @@ impl Notifier {
     }
 }
 
-fn hooks(config: NotifyConfig) -> Vec<Hook> {
+fn hooks(config: NotifyConfig, orphans: &Orphans) -> Vec<Hook> {
     [
         config
             .signal
             .map(|config| Hook::Signal(SignalHook::new(config))),
-        config.exec.map(|config| Hook::Exec(ExecHook::new(config))),
+        config
+            .exec
+            .map(|config| Hook::Exec(ExecHook::new(config, orphans.clone()))),
         config.http.map(|config| Hook::Post(PostHook::new(config))),
     ]
     .into_iter()

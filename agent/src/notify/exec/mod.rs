@@ -1,34 +1,37 @@
-//! A program that is run after a rotation: without a shell, with a small environment, in a process
-//! group of its own that ends with it, for a limited time and with limited output.
+//! A program that is run after a rotation: without a shell, with a small environment, for a limited
+//! time and with limited output. Everything it started ends with it.
 
+mod leader;
+mod log;
+mod orphans;
 mod output;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
-use std::process::{ExitStatus, Stdio};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
-use tracing::info;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
 
-use output::{Allowance, Lines};
+pub(super) use orphans::Orphans;
 
+use leader::{Ends, Leader};
+use log::{FLOOD, Log};
+
+use super::aside::{Aside, AsideError};
 use super::news::News;
 use crate::config::ExecConfig;
 
-/// Far more than a hook has to say; a program that writes more is out of control.
-const FLOOD: u64 = 4 * 1024 * 1024;
 /// For what is left in the pipes after the end: whoever still holds them is not waited for.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// For the kernel to take a killed process away; one that hangs in it is given up.
 const KILLED: Duration = Duration::from_secs(5);
-const CHUNK: usize = 8 * 1024;
 
 /// What a program may need to find its way, and what holds no secret of ours: `NATS_URL`, for one,
 /// may hold a password.
@@ -59,11 +62,21 @@ pub(super) enum ExecError {
     Flood { program: String },
     #[error("cannot wait for {program}: {cause}")]
     Wait { program: String, cause: io::Error },
+    #[error("starting {program}: {cause}")]
+    Aside { program: String, cause: AsideError },
+    #[error(
+        "{program}, process {pid}, was killed and does not end: it hangs in the kernel, perhaps in a dead network mount. Not started again before it has ended"
+    )]
+    Unending { program: String, pid: i32 },
 }
 
 /// Runs one program.
 pub(super) struct ExecHook {
     config: ExecConfig,
+    orphans: Orphans,
+    aside: Aside,
+    /// One that was killed and has not ended yet.
+    unending: Mutex<Option<Pid>>,
 }
 
 /// Why a run was over.
@@ -74,8 +87,13 @@ enum End {
 }
 
 impl ExecHook {
-    pub(super) fn new(config: ExecConfig) -> Self {
-        Self { config }
+    pub(super) fn new(config: ExecConfig, orphans: Orphans) -> Self {
+        Self {
+            config,
+            orphans,
+            aside: Aside::default(),
+            unending: Mutex::default(),
+        }
     }
 
     /// For the status and the log. Arguments may hold a token.
@@ -89,54 +107,49 @@ impl ExecHook {
 
     pub(super) async fn run(&self, news: &News) -> Result<String, ExecError> {
         let program = || self.config.program.clone();
-        let mut child = self.start(news)?;
-        let group = Group::of(&child);
-        let mut streams = (child.stdout.take(), child.stderr.take());
+        let wait = |cause| ExecError::Wait {
+            program: program(),
+            cause,
+        };
+        let _hold = self.orphans.hold().await;
+        self.refuse_a_second()?;
+        let deadline = Instant::now() + self.config.limit;
+        let mut ends = Ends::new().map_err(wait)?;
+        let mut leader = self.start(news).await?;
+        let mut streams = leader.streams().map_err(wait)?;
         let mut log = Log::default();
         let end = {
             let output = log.follow(&mut streams);
             tokio::pin!(output);
             tokio::select! {
-                exited = group.leader_ended() => End::Exited(exited),
+                exited = leader.ended(&mut ends) => End::Exited(exited),
                 () = &mut output => End::Flood,
-                () = sleep(self.config.limit) => End::TooSlow,
+                () = sleep_until(deadline) => End::TooSlow,
             }
         };
-        // Before the leader is reaped: until then its id, and so that of the group, is its own.
-        group.kill();
+        let ended = self.end(&mut leader, &mut ends).await;
         timeout(LAST_WORDS, log.follow_to_end(&mut streams))
             .await
             .ok();
-        let status = timeout(KILLED, child.wait()).await;
         match end {
             End::TooSlow => Err(ExecError::TooSlow {
                 program: program(),
                 limit: self.config.limit,
             }),
             End::Flood => Err(ExecError::Flood { program: program() }),
-            End::Exited(Err(cause)) => Err(ExecError::Wait {
-                program: program(),
-                cause,
-            }),
-            End::Exited(Ok(())) => match status {
-                Ok(Ok(status)) if status.success() => Ok(format!("{} succeeded", program())),
-                Ok(Ok(status)) => Err(ExecError::Status {
+            End::Exited(Err(cause)) => Err(wait(cause)),
+            End::Exited(Ok(())) => match ended? {
+                status if status.success() => Ok(format!("{} succeeded", program())),
+                status => Err(ExecError::Status {
                     program: program(),
                     status,
-                }),
-                Ok(Err(cause)) => Err(ExecError::Wait {
-                    program: program(),
-                    cause,
-                }),
-                Err(_) => Err(ExecError::Wait {
-                    program: program(),
-                    cause: io::ErrorKind::TimedOut.into(),
                 }),
             },
         }
     }
 
-    fn start(&self, news: &News) -> Result<Child, ExecError> {
+    /// On a thread of its own, because it returns only once the program is loaded.
+    async fn start(&self, news: &News) -> Result<Leader, ExecError> {
         let mut command = Command::new(&self.config.program);
         command
             .args(&self.config.arguments)
@@ -150,131 +163,70 @@ impl ExecHook {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        command.spawn().map_err(|cause| ExecError::Start {
+            .process_group(0);
+        let start = move || command.spawn().map(Leader::new);
+        let started = self.aside.run(self.config.limit, start).await;
+        let started = started.map_err(|cause| ExecError::Aside {
+            program: self.config.program.clone(),
+            cause,
+        })?;
+        started.map_err(|cause| ExecError::Start {
             program: self.config.program.clone(),
             cause,
         })
     }
-}
 
-/// The program and everything it started, unless that left the group on purpose. Killed on drop.
-struct Group {
-    leader: Option<Pid>,
-}
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self {
-            leader: id.and_then(Pid::from_raw),
-        }
-    }
-
-    /// Resolves when the leader has ended, without reaping it.
-    async fn leader_ended(&self) -> io::Result<()> {
-        let Some(leader) = self.leader else {
-            return Ok(());
+    /// Kills and reaps the program and everything it started, whether or not it has ended.
+    async fn end(&self, leader: &mut Leader, ends: &mut Ends) -> Result<ExitStatus, ExecError> {
+        let family = self.orphans.family_of(leader.pid());
+        leader.kill_group();
+        let status = match timeout(KILLED, leader.reap(ends)).await {
+            Ok(status) => status.map_err(|cause| ExecError::Wait {
+                program: self.config.program.clone(),
+                cause,
+            })?,
+            Err(_) => {
+                *self.unending() = Some(leader.pid());
+                return Err(self.is_unending(leader.pid()));
+            }
         };
-        let waiting: JoinHandle<rustix::io::Result<()>> = tokio::task::spawn_blocking(move || {
-            loop {
-                let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-                match waitid(WaitId::Pid(leader), options) {
-                    Err(rustix::io::Errno::INTR) => {}
-                    other => return other.map(|_| ()),
-                }
-            }
-        });
-        Ok(waiting.await.map_err(io::Error::other)??)
-    }
-
-    fn kill(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(leader) = self.leader {
-            // Nobody left is as good.
-            kill_process_group(leader, Signal::KILL).ok();
+        match timeout(KILLED, self.orphans.end(&family, ends)).await {
+            Ok(0) => {}
+            Ok(count) => info!(
+                hook = "exec",
+                count, "ended what the program left running outside of its process group"
+            ),
+            Err(_) => warn!(
+                hook = "exec",
+                "something that the program left running was killed and does not end"
+            ),
         }
+        Ok(status)
     }
-}
 
-/// What was read of both streams.
-#[derive(Default)]
-struct Log {
-    stdout: Stream,
-    stderr: Stream,
-    allowance: Allowance,
-    read: u64,
-}
+    /// One that hangs in the kernel stays one.
+    fn refuse_a_second(&self) -> Result<(), ExecError> {
+        let mut unending = self.unending();
+        if let Some(pid) = *unending {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            if let Ok(None) = waitid(WaitId::Pid(pid), options) {
+                return Err(self.is_unending(pid));
+            }
+            *unending = None;
+        }
+        Ok(())
+    }
 
-#[derive(Default)]
-struct Stream {
-    lines: Lines,
-    has_ended: bool,
-}
-
-impl Log {
-    /// Resolves only if there is too much of it.
-    async fn follow(
-        &mut self,
-        streams: &mut (
-            Option<impl AsyncRead + Unpin>,
-            Option<impl AsyncRead + Unpin>,
-        ),
-    ) {
-        self.follow_to_end(streams).await;
-        if self.read <= FLOOD {
-            std::future::pending::<()>().await;
+    fn is_unending(&self, pid: Pid) -> ExecError {
+        ExecError::Unending {
+            program: self.config.program.clone(),
+            pid: pid.as_raw_nonzero().get(),
         }
     }
 
-    /// Resolves when both streams have ended, or there is too much of them.
-    async fn follow_to_end(
-        &mut self,
-        (stdout, stderr): &mut (
-            Option<impl AsyncRead + Unpin>,
-            Option<impl AsyncRead + Unpin>,
-        ),
-    ) {
-        let (mut out, mut err) = ([0; CHUNK], [0; CHUNK]);
-        while self.read <= FLOOD && !(self.stdout.has_ended && self.stderr.has_ended) {
-            let (name, stream, bytes) = tokio::select! {
-                read = next(stdout, &mut out), if !self.stdout.has_ended => {
-                    ("stdout", &mut self.stdout, out.get(..read).unwrap_or_default())
-                }
-                read = next(stderr, &mut err), if !self.stderr.has_ended => {
-                    ("stderr", &mut self.stderr, err.get(..read).unwrap_or_default())
-                }
-            };
-            self.read += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            for line in stream.lines.handle_bytes(bytes, &mut self.allowance) {
-                say(name, &line);
-            }
-            if bytes.is_empty() {
-                stream.has_ended = true;
-                if let Some(line) = stream.lines.handle_end(&mut self.allowance) {
-                    say(name, &line);
-                }
-            }
-        }
+    fn unending(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.unending.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Nothing at the end, or once it cannot be read.
-async fn next(stream: &mut Option<impl AsyncRead + Unpin>, chunk: &mut [u8]) -> usize {
-    match stream {
-        Some(stream) => stream.read(chunk).await.unwrap_or_default(),
-        None => 0,
-    }
-}
-
-fn say(stream: &str, line: &str) {
-    info!(hook = "exec", stream, "{line}");
 }
 
 impl fmt::Debug for ExecHook {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use rustix::process::test_kill_process;
+use rustix::process::{Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 use super::super::testing::news;
@@ -14,11 +14,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Of a program that is to run into it.
 const SHORT: Duration = Duration::from_millis(300);
 
+/// Without orphans: other tests in this process have children, too.
+fn hook_of(config: ExecConfig) -> ExecHook {
+    ExecHook::new(config, Orphans::default())
+}
+
 /// Runs a script of sh, with the folder of the set as its only argument.
 async fn sh(script: &str, limit: Duration) -> (Result<String, ExecError>, TempDir) {
     let (news, folder) = news().await;
     let words = ["-c", script, "sh"].map(str::to_owned);
-    let hook = ExecHook::new(ExecConfig {
+    let hook = hook_of(ExecConfig {
         program: "/bin/sh".to_owned(),
         arguments: words.into_iter().chain([text(folder.path())]).collect(),
         limit,
@@ -53,7 +58,7 @@ fn is_zombie(pid: Pid) -> bool {
 #[tokio::test]
 async fn it_is_told_what_is_new_and_nothing_else() {
     let (news, folder) = news().await;
-    let hook = ExecHook::new(ExecConfig {
+    let hook = hook_of(ExecConfig {
         program: "env".to_owned(),
         arguments: Vec::new(),
         limit: LIMIT,
@@ -105,7 +110,7 @@ async fn a_status_is_a_failure_with_a_number() {
 async fn a_program_that_is_not_there_is_named() {
     let (news, _folder) = news().await;
     for program in ["/nowhere/reload", "/"] {
-        let hook = ExecHook::new(ExecConfig {
+        let hook = hook_of(ExecConfig {
             program: program.to_owned(),
             arguments: vec!["s3cret".to_owned()],
             limit: LIMIT,
@@ -167,7 +172,7 @@ async fn it_is_ended_if_nobody_waits_for_it_any_more() {
         "echo $$ > {0}.new; mv {0}.new {0}; sleep 600; true",
         text(&path)
     );
-    let hook = ExecHook::new(ExecConfig {
+    let hook = hook_of(ExecConfig {
         program: "/bin/sh".to_owned(),
         arguments: vec!["-c".to_owned(), script],
         limit: LIMIT * 60,
@@ -177,4 +182,60 @@ async fn it_is_ended_if_nobody_waits_for_it_any_more() {
         () = async { while !path.exists() { tokio::task::yield_now().await; } } => {}
     }
     has_ended(&folder, "leader").await;
+}
+
+/// As one that hangs in a dead network mount, where even SIGKILL waits.
+#[tokio::test]
+async fn it_is_not_started_again_while_one_that_was_killed_has_not_ended() {
+    let (news, folder) = news().await;
+    let ran = folder.path().join("ran");
+    let hook = hook_of(ExecConfig {
+        program: "/bin/sh".to_owned(),
+        arguments: vec!["-c".to_owned(), format!("echo > {}", text(&ran))],
+        limit: LIMIT,
+    });
+    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    *hook.unending() = Some(pid);
+    for _ in 0..2 {
+        let error = hook.run(&news).await.unwrap_err().to_string();
+        let number = pid.as_raw_nonzero().to_string();
+        assert!(
+            error.contains(&number) && error.contains("hangs"),
+            "{error}"
+        );
+        assert!(!ran.exists());
+    }
+    kill_process(pid, Signal::KILL).unwrap();
+    while hook.run(&news).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(ran.exists());
+    assert!(child.wait().is_err(), "it was reaped already");
+}
+
+/// Certificate files are read on the blocking threads, of which there may be as few as one.
+#[test]
+fn a_program_that_runs_takes_no_thread_from_the_files() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (news, _folder) = news().await;
+        let hook = hook_of(ExecConfig {
+            program: "sleep".to_owned(),
+            arguments: vec!["600".to_owned()],
+            limit: LIMIT * 60,
+        });
+        let run = hook.run(&news);
+        tokio::pin!(run);
+        for _ in 0..20 {
+            tokio::select! {
+                result = &mut run => panic!("{result:?}"),
+                read = tokio::task::spawn_blocking(|| 7) => assert_eq!(read.unwrap(), 7),
+            }
+        }
+    });
 }
