@@ -1,25 +1,25 @@
 //! `run`: watches the files, keeps one NATS connection on what is valid, relays clients, answers over
 //! HTTP, and ends when it is told to. Wires the library; decides nothing about certificates.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use nats_mtls::relay::RelayError;
-use nats_mtls::{CertificateManager, Connection, Relay, ReloadOutcome, StatusHandle};
-use tokio::signal::unix::Signal;
+use nats_mtls::relay::{RelayError, RelaySettings};
+use nats_mtls::{CertificateManager, Connection, ManagerBuilder, Relay, StatusHandle};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::args::RunArgs;
-use crate::config::{RunConfig, Upstream};
+use crate::config::{RunConfig, Startup, Upstream};
 use crate::confirm::Confirmer;
+use crate::duties::Duties;
 use crate::http::{BindError, Exporter, Facts, Server};
 use crate::logging;
 use crate::notify::Notifier;
 use crate::outcome::{Outcome, block_on};
 use crate::publish::{self, Kept};
+use crate::reload::reload_on;
 use crate::service_manager::ServiceManager;
 use crate::signals::{EndSignals, hangups};
 use crate::start::{self, StartError};
@@ -41,6 +41,8 @@ enum RunError {
     RelayEnded,
     #[error("the NATS connection is closed for good; only a restart brings it back")]
     Closed,
+    #[error("the task {0:?} ended by a bug; only a restart brings it back")]
+    TaskEnded(&'static str),
     #[error("a second {0} while draining")]
     Impatient(&'static str),
 }
@@ -75,8 +77,9 @@ pub(crate) fn command(args: &RunArgs) -> Outcome {
 }
 
 async fn run(config: RunConfig) -> Result<(), RunError> {
-    let mut end = EndSignals::new()?;
+    let end = EndSignals::new()?;
     let hangups = hangups()?;
+    let mut duties = Duties::default();
     let mut builder = CertificateManager::builder()
         .files(config.files)
         .policy(config.policy)
@@ -93,16 +96,19 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
     }
     // Probes are answered from here on, long before there may be material.
     let status = builder.status_handle();
-    let (notifier, hooks) = Notifier::start(config.notify, config.paths);
+    let (notifier, hooks) = Notifier::start(config.notify, config.paths, &mut duties);
     let (confirmer, confirmed) = Confirmer::new(config.confirm, status.clone(), hooks.clone());
     if let Some(confirmer) = confirmer {
-        tokio::spawn(confirmer.run(notifier.feed()));
+        duties.spawn("confirm", confirmer.run(notifier.feed()));
     }
     // Neither waits for NATS: other processes need the set whether or not a server is there.
     let publish = match config.publish {
-        Some(publish) => Some(publish::start(publish, status.clone(), notifier)),
+        Some(publish) => {
+            let status = status.clone();
+            Some(publish::start(publish, status, notifier, &mut duties))
+        }
         None => {
-            tokio::spawn(notifier.follow(status.clone()));
+            duties.spawn("notify", notifier.follow(status.clone()));
             None
         }
     };
@@ -115,64 +121,124 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
             hooks,
             confirmed,
         };
-        tokio::spawn(server.serve(facts, Exporter::install()?));
+        duties.spawn("serve", server.serve(facts, Exporter::install()?));
     }
     let manager = ServiceManager::of_process();
-    tokio::spawn(manager.clone().follow(status.clone()));
-    tokio::spawn(reload_on(hangups, status.clone(), manager.clone()));
+    duties.spawn("service manager", manager.clone().follow(status.clone()));
+    let reload = reload_on(hangups, status.clone(), manager.clone());
+    duties.spawn("reload", reload);
     start::announce(&config.startup);
     announce_preflight(config.upstream.as_ref(), config.preflight);
+    let is_probed = config.http.is_some();
+    let life = Life {
+        builder,
+        upstream: config.upstream,
+        relay: config.relay,
+        startup: config.startup,
+        drain_timeout: config.drain_timeout,
+        is_probed,
+        status: status.clone(),
+        manager,
+    };
+    watch_over(life.live(end), duties, &status, is_probed).await
+}
 
-    let started = Instant::now();
-    let certificates = tokio::select! {
-        built = builder.build() => built.map_err(StartError::from)?,
-        name = end.next() => {
-            manager.stopping();
-            info!("{name} before there was material: nothing to drain");
-            return Ok(());
-        }
+/// Goes on for as long as every task lives.
+async fn watch_over(
+    living: impl Future<Output = Result<(), RunError>>,
+    mut duties: Duties,
+    status: &StatusHandle,
+    is_probed: bool,
+) -> Result<(), RunError> {
+    tokio::pin!(living);
+    let task = tokio::select! {
+        // First: at the end of a life its tasks end, too.
+        biased;
+        ended = &mut living => return ended,
+        task = duties.ended() => task,
     };
-    let upstream = config.upstream.as_ref();
-    // Clients need not wait for the agent's own connection: they are told themselves how NATS is.
-    let relay = match (config.relay, upstream) {
-        (Some(settings), Some(upstream)) => Some(
-            certificates
-                .relay(upstream.servers.clone(), settings)
-                .await?,
-        ),
-        _ => None,
-    };
-    let waited = started.elapsed();
-    let connecting = start::connect(&certificates, upstream, &config.startup, waited);
-    let (connection, name) = tokio::select! {
-        connected = connecting => {
-            let connection = connected?;
-            let name = tokio::select! {
-                () = closed(connection.as_ref()) => {
-                    if config.http.is_some() {
-                        outlive(end.next()).await;
-                    }
-                    return Err(RunError::Closed);
-                }
-                () = ended(relay.as_ref()) => return Err(RunError::RelayEnded),
-                name = end.next() => name,
-            };
-            (connection, name)
-        }
-        () = ended(relay.as_ref()) => return Err(RunError::RelayEnded),
-        name = end.next() => (None, name),
-    };
-    info!(limit = ?config.drain_timeout, "{name}: a second signal ends at once");
-    manager.stopping();
-    status.set_draining();
-    tokio::select! {
-        () = drain(connection, relay, config.drain_timeout) => {}
-        name = end.next() => return Err(RunError::Impatient(name)),
+    status.set_task_ended(task);
+    error!(
+        "the task {task:?} ended by a bug: /livez says so, and the process ends within {TELL_DEAD:?}"
+    );
+    if is_probed && let Ok(Err(error)) = timeout(TELL_DEAD, living).await {
+        return Err(error);
     }
-    // Kept until now: dropping it would end its tasks.
-    drop(certificates);
-    info!("ended");
-    Ok(())
+    Err(RunError::TaskEnded(task))
+}
+
+/// What `run` does once all is set up.
+struct Life {
+    builder: ManagerBuilder,
+    upstream: Option<Upstream>,
+    relay: Option<RelaySettings>,
+    startup: Startup,
+    drain_timeout: Duration,
+    is_probed: bool,
+    status: StatusHandle,
+    manager: ServiceManager,
+}
+
+impl Life {
+    /// Until a signal or a failure ends it.
+    async fn live(self, mut end: EndSignals) -> Result<(), RunError> {
+        let Self {
+            builder,
+            manager,
+            status,
+            ..
+        } = self;
+        let started = Instant::now();
+        let certificates = tokio::select! {
+            built = builder.build() => built.map_err(StartError::from)?,
+            name = end.next() => {
+                manager.stopping();
+                info!("{name} before there was material: nothing to drain");
+                return Ok(());
+            }
+        };
+        let upstream = self.upstream.as_ref();
+        // Clients need not wait for the agent's own connection: they are told themselves how NATS is.
+        let relay = match (self.relay, upstream) {
+            (Some(settings), Some(upstream)) => Some(
+                certificates
+                    .relay(upstream.servers.clone(), settings)
+                    .await?,
+            ),
+            _ => None,
+        };
+        let waited = started.elapsed();
+        let connecting = start::connect(&certificates, upstream, &self.startup, waited);
+        let (connection, name) = tokio::select! {
+            connected = connecting => {
+                let connection = connected?;
+                let name = tokio::select! {
+                    () = closed(connection.as_ref()) => {
+                        if self.is_probed {
+                            outlive(end.next()).await;
+                        }
+                        return Err(RunError::Closed);
+                    }
+                    () = ended(relay.as_ref()) => return Err(RunError::RelayEnded),
+                    name = end.next() => name,
+                };
+                (connection, name)
+            }
+            () = ended(relay.as_ref()) => return Err(RunError::RelayEnded),
+            name = end.next() => (None, name),
+        };
+        info!(limit = ?self.drain_timeout, "{name}: a second signal ends at once");
+        manager.stopping();
+        status.set_draining();
+        tokio::select! {
+            () = drain(connection, relay, self.drain_timeout) => {}
+            name = end.next() => return Err(RunError::Impatient(name)),
+        }
+        // Kept until now: dropping it would end its tasks.
+        drop(certificates);
+        info!("ended");
+        Ok(())
+    }
 }
 
 /// Both at once; the relay has the same limit.
@@ -192,17 +258,17 @@ async fn drain(connection: Option<Connection>, relay: Option<Relay>, limit: Dura
     tokio::join!(connection, relay);
 }
 
-/// How long liveness goes on saying that the connection is closed for good: longer than the probes of
+/// How long liveness goes on saying what only a restart can mend: longer than the probes of
 /// the runbook take to act on it (30 s), so that an orchestrator restarts us and knows why. Where
 /// nothing does, the end of the process is the sign.
-const TELL_CLOSED: Duration = Duration::from_secs(60);
+const TELL_DEAD: Duration = Duration::from_secs(60);
 
 /// Leaves the probes time to say what only a restart can mend.
 async fn outlive(signal: impl Future<Output = &'static str>) {
     error!(
-        "the NATS connection is closed for good: /livez says so, and the process ends within {TELL_CLOSED:?}"
+        "the NATS connection is closed for good: /livez says so, and the process ends within {TELL_DEAD:?}"
     );
-    if let Ok(name) = timeout(TELL_CLOSED, signal).await {
+    if let Ok(name) = timeout(TELL_DEAD, signal).await {
         info!("{name}: nothing to drain");
     }
 }
@@ -237,42 +303,10 @@ async fn ended(relay: Option<&Relay>) {
     }
 }
 
-async fn reload_on(
-    mut hangups: Signal,
-    status: StatusHandle,
-    manager: ServiceManager,
-) -> Infallible {
-    loop {
-        if hangups.recv().await.is_none() {
-            return std::future::pending().await;
-        }
-        info!("SIGHUP: reload");
-        manager.reloading();
-        let outcome = status.reload().await;
-        manager.reloaded();
-        match outcome {
-            Ok(ReloadOutcome::Published(generation)) => {
-                info!(%generation, "reload: published");
-            }
-            Ok(ReloadOutcome::Unchanged) => info!("reload: unchanged"),
-            Ok(ReloadOutcome::Rejected(rejection)) => warn!(
-                reason = %rejection.reason,
-                detail = rejection.detail,
-                advice = rejection.reason.advice(),
-                "reload: rejected"
-            ),
-            Ok(ReloadOutcome::Pending { detail }) => {
-                warn!(detail, "reload: pending, asked again by itself");
-            }
-            Ok(other) => info!(outcome = ?other, "reload"),
-            Err(error) => warn!(%error, "reload: not possible"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
+    use nats_mtls::report::Liveness;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
 
@@ -280,9 +314,48 @@ mod tests {
     async fn the_end_waits_for_the_probes_but_for_no_longer_and_not_for_a_signal() {
         let began = Instant::now();
         outlive(std::future::pending()).await;
-        assert_eq!(began.elapsed(), TELL_CLOSED);
+        assert_eq!(began.elapsed(), TELL_DEAD);
         let began = Instant::now();
         outlive(async { "SIGTERM" }).await;
         assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+    /// A life that ends with its number of seconds, beside a task that panics.
+    async fn with_a_dead_task(seconds: u64, is_probed: bool) -> (RunError, StatusHandle) {
+        let status = CertificateManager::builder().status_handle();
+        let mut duties = Duties::default();
+        duties.spawn("publish", async { panic!("a bug") });
+        let living = async {
+            sleep(Duration::from_secs(seconds)).await;
+            Ok(())
+        };
+        let ended = watch_over(living, duties, &status, is_probed).await;
+        (ended.unwrap_err(), status)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_task_is_told_to_the_probes_for_a_while_and_then_ends_the_process() {
+        for (seconds, is_probed, took) in [
+            (3600, true, TELL_DEAD),
+            (3600, false, Duration::ZERO),
+            (5, true, Duration::from_secs(5)),
+        ] {
+            let began = Instant::now();
+            let (error, status) = with_a_dead_task(seconds, is_probed).await;
+            assert!(matches!(error, RunError::TaskEnded("publish")), "{error}");
+            assert!(matches!(error.outcome(), Outcome::Failed));
+            assert_eq!(began.elapsed(), took);
+            assert_eq!(status.health().liveness, Liveness::TaskEnded("publish"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_life_is_not_blamed_on_its_tasks() {
+        let status = CertificateManager::builder().status_handle();
+        let mut duties = Duties::default();
+        duties.spawn("publish", async {});
+        tokio::task::yield_now().await;
+        let ended = watch_over(async { Ok(()) }, duties, &status, true).await;
+        assert!(ended.is_ok());
+        assert_eq!(status.health().liveness, Liveness::Alive);
     }
 }

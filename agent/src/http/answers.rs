@@ -1,5 +1,7 @@
 //! What is answered: the library's status, health and metrics, as HTTP.
 
+use std::borrow::Cow;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -45,7 +47,7 @@ async fn livez(State(status): State<StatusHandle>) -> Response {
     let liveness = status.health().liveness;
     match liveness {
         Liveness::Alive => line(StatusCode::OK, "alive"),
-        dead => unavailable(dead.as_str(), liveness_words(dead)),
+        dead => unavailable(dead.as_str(), &liveness_words(dead)),
     }
 }
 
@@ -84,8 +86,8 @@ fn line(code: StatusCode, text: &str) -> Response {
 }
 
 /// Why the process should be restarted, for people.
-pub(crate) fn liveness_words(liveness: Liveness) -> &'static str {
-    match liveness {
+pub(crate) fn liveness_words(liveness: Liveness) -> Cow<'static, str> {
+    let words = match liveness {
         Liveness::ReloadEnded => "the task that reads the files ended; only a restart helps",
         Liveness::ReloadStalled => {
             "the task that reads the files does not come round, although a file system that hangs is cut \
@@ -94,8 +96,12 @@ pub(crate) fn liveness_words(liveness: Liveness) -> &'static str {
         Liveness::ConnectionClosed => {
             "the NATS connection is closed for good; only a restart helps"
         }
+        Liveness::TaskEnded(task) => {
+            return format!("the task {task:?} ended by a bug; only a restart helps").into();
+        }
         _ => "see /status",
-    }
+    };
+    words.into()
 }
 
 /// A restored set serves, but nobody should take that for a good state of affairs.

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::confirm::Confirmer;
+use crate::duties::Duties;
 use crate::notify::{Notifier, Paths};
 
 /// Serves a manager that was not built: nothing is known yet.
@@ -15,7 +16,7 @@ async fn server(limits: Limits) -> (SocketAddr, StatusHandle) {
     let mut server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     server.limits = limits;
     let address = server.address().unwrap();
-    let (_notifier, hooks) = Notifier::start(None, Paths::default());
+    let (_notifier, hooks) = Notifier::start(None, Paths::default(), &mut Duties::default());
     let (_confirmer, confirmed) = Confirmer::new(None, status.clone(), hooks.clone());
     let facts = Facts {
         status: status.clone(),
@@ -56,6 +57,16 @@ async fn probes_say_in_one_line_why() {
     status.set_draining();
     let answer = request(address, "GET", "/readyz").await;
     assert!(answer.ends_with("\r\n\r\ndraining: the process is ending\n"));
+}
+
+#[tokio::test]
+async fn liveness_says_which_task_ended() {
+    let (address, status) = server(LIMITS).await;
+    status.set_task_ended("publish");
+    let answer = request(address, "GET", "/livez").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let words = "task_ended: the task \"publish\" ended by a bug; only a restart helps\n";
+    assert!(answer.ends_with(words), "{answer}");
 }
 
 #[tokio::test]

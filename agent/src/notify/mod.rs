@@ -34,6 +34,7 @@ use post::PostHook;
 use signal::SignalHook;
 
 use crate::config::NotifyConfig;
+use crate::duties::Duties;
 
 /// What there is to tell, newest only; none before there is anything.
 pub(crate) type Feed = watch::Receiver<Option<Arc<News>>>;
@@ -48,7 +49,11 @@ pub(crate) struct Notifier {
 
 impl Notifier {
     /// Starts the hooks. Without any it still says what there is to confirm.
-    pub(crate) fn start(config: Option<NotifyConfig>, paths: Paths) -> (Self, Board) {
+    pub(crate) fn start(
+        config: Option<NotifyConfig>,
+        paths: Paths,
+        duties: &mut Duties,
+    ) -> (Self, Board) {
         let rule = Rule::new(config.as_ref().is_some_and(|config| config.first));
         let has_program = config.as_ref().is_some_and(|config| config.exec.is_some());
         let orphans = if has_program || getpid() == Pid::INIT {
@@ -57,7 +62,7 @@ impl Notifier {
             Orphans::default()
         };
         let hooks = config.map_or_else(Vec::new, |config| hooks(config, &orphans));
-        tokio::spawn(orphans.reap());
+        duties.spawn("reap", orphans.reap());
         let board = Board::new(hooks.iter().map(|hook| (hook.kind(), hook.target())));
         let feed = watch::Sender::new(None);
         for hook in &hooks {
@@ -74,7 +79,8 @@ impl Notifier {
             feed,
         };
         for hook in hooks {
-            tokio::spawn(driver::drive(hook, notifier.feed(), board.clone()));
+            let name = hook.kind().task();
+            duties.spawn(name, driver::drive(hook, notifier.feed(), board.clone()));
         }
         (notifier, board)
     }

@@ -31,6 +31,15 @@ impl Kind {
             Self::Http => "http",
         }
     }
+
+    /// The name of its task, for liveness.
+    pub(super) const fn task(self) -> &'static str {
+        match self {
+            Self::Signal => "signal hook",
+            Self::Exec => "exec hook",
+            Self::Http => "http hook",
+        }
+    }
 }
 
 /// What is known of every hook. Cheap to clone.

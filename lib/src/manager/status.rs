@@ -36,6 +36,7 @@ pub(super) struct StatusShared {
     expects_connection: AtomicBool,
     draining: AtomicBool,
     was_ready: AtomicBool,
+    ended_task: OnceLock<&'static str>,
     /// Locked while emitting: gauges must not go back because two emissions cross.
     metrics: Mutex<Metrics>,
 }
@@ -145,6 +146,7 @@ impl StatusHandle {
                 expects_connection: AtomicBool::new(false),
                 draining: AtomicBool::new(false),
                 was_ready: AtomicBool::new(false),
+                ended_task: OnceLock::new(),
                 metrics: Mutex::default(),
             }),
         }
@@ -176,10 +178,11 @@ impl StatusHandle {
     pub fn health(&self) -> Health {
         let connections = self.shared.registry.reports();
         let not_ready = self.shared.not_ready(&connections);
-        // Before the start there is nothing that could have died.
-        let liveness = match self.shared.started.get() {
-            None => health::Liveness::Alive,
-            Some(started) => {
+        let liveness = match (self.shared.ended_task.get(), self.shared.started.get()) {
+            (Some(task), _) => health::Liveness::TaskEnded(task),
+            // Before the start there is nothing of ours that could have died.
+            (None, None) => health::Liveness::Alive,
+            (None, Some(started)) => {
                 let ended = started.reports.has_changed().is_err();
                 let beat = (!ended).then(|| started.reports.borrow().beat);
                 let now = Instant::now().into_std();
@@ -231,6 +234,12 @@ impl StatusHandle {
     pub fn set_draining(&self) {
         info!("draining");
         self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// A task of the process's own, without which it is of no use, has ended: not alive from now on.
+    /// Of several the first counts. For tasks of the library nobody needs to say so.
+    pub fn set_task_ended(&self, task: &'static str) {
+        self.shared.ended_task.set(task).ok();
     }
 
     /// As [`CertificateManager::reload`](crate::manager::CertificateManager::reload), also while the manager still waits for material.

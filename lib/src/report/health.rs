@@ -50,6 +50,8 @@ pub enum Liveness {
     ReloadStalled,
     /// A connection is closed for good; only a restart brings it back.
     ConnectionClosed,
+    /// A task that the process itself watches over ended: this one.
+    TaskEnded(&'static str),
 }
 
 impl Liveness {
@@ -61,6 +63,7 @@ impl Liveness {
             Self::ReloadEnded => "reload_ended",
             Self::ReloadStalled => "reload_stalled",
             Self::ConnectionClosed => "connection_closed",
+            Self::TaskEnded(_) => "task_ended",
         }
     }
 }

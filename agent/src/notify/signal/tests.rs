@@ -357,6 +357,7 @@ fn a_script_with_the_name_of_the_program_that_it_starts_is_never_taken_for_it() 
 
 /// As in a pid file on a mount that hangs.
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "it stands for what hangs")]
 async fn a_search_that_hangs_has_a_limit_and_is_not_begun_again_meanwhile() {
     let bench = Bench::new();
     let mut waiter = Waiter::shell();

@@ -190,3 +190,13 @@ async fn a_source_that_panics_ends_the_task_and_liveness_says_so() {
     sleep(11 * SECOND).await;
     assert_eq!(status.health().liveness, Liveness::ReloadEnded);
 }
+
+#[tokio::test]
+async fn a_task_that_the_process_watches_over_is_a_matter_of_liveness_from_the_first_on() {
+    let status = CertificateManager::builder().status_handle();
+    assert_eq!(status.health().liveness, Liveness::Alive);
+    status.set_task_ended("publish");
+    status.set_task_ended("confirm");
+    assert_eq!(status.health().liveness, Liveness::TaskEnded("publish"));
+    assert_eq!(status.health().liveness.as_str(), "task_ended");
+}
