@@ -136,6 +136,39 @@ async fn a_rotation_and_a_rejection() -> Result<()> {
     Ok(())
 }
 
+/// A rejection is over once a good set takes its place, also while that one waits for a server.
+#[tokio::test]
+async fn a_good_set_that_waits_after_a_rejection() -> Result<()> {
+    let metrics = Metrics::install()?;
+    let mut service = Service::start().await?;
+    let status = service.manager.status_handle();
+    let good = Contents::new(&service.identity, &service.authority.root_pem());
+    let mut torn = good.clone();
+    let stranger = service.authority.issue(&leaf_for(90));
+    torn.certificate = stranger.chain_pem().to_owned();
+    service.volume.update(&torn)?;
+    eventually(PATIENCE, "rejected", || async {
+        let shown = metrics.scrape(&status);
+        let successful = shown.count("nats_mtls_last_reload_successful", &[])?;
+        Ok((successful == 0).then_some(()))
+    })
+    .await?;
+    service.server.stop().await?;
+    service.renew()?;
+    eventually(PATIENCE, "nobody answers the preflight", || async {
+        let pending = [("result", "pending")];
+        let shown = metrics.scrape(&status);
+        Ok((shown.count("nats_mtls_preflight_total", &pending)? > 0).then_some(()))
+    })
+    .await?;
+    let shown = metrics.scrape(&status);
+    assert_eq!(shown.count("nats_mtls_last_reload_successful", &[])?, 1);
+    let since = shown.sum("nats_mtls_disk_differs_since_timestamp_seconds", &[])?;
+    ensure!(since > 0.0, "nothing says that a set waits");
+    assert_eq!(reloads(&shown, "published")?, 1);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_refusal() -> Result<()> {
     let metrics = Metrics::install()?;

@@ -12,10 +12,11 @@ use super::rules::{Group, milliseconds};
 /// Seconds that something is compared with.
 const TIMES: [f64; 2] = [600.0, 86_400.0];
 
-/// Shares, counts and burn rates; and the interval over the window of a sum (`* 30 / 3600`), which
+/// Shares, counts, days (of 86,400 s) and burn rates; and the interval over the window of a sum (`* 30 / 3600`), which
 /// stays the same when both are divided.
-const NUMBERS: [f64; 14] = [
-    0.0, 0.001, 0.15, 0.33, 1.0, 6.0, 8.0, 14.4, 30.0, 90.0, 1800.0, 3600.0, 21_600.0, 259_200.0,
+const NUMBERS: [f64; 18] = [
+    0.0, 0.001, 0.15, 0.33, 1.0, 6.0, 7.0, 8.0, 10.0, 14.4, 30.0, 90.0, 365.0, 1095.0, 1800.0,
+    3600.0, 21_600.0, 259_200.0,
 ];
 
 /// Divides every time in `groups` by `factor`.
@@ -166,8 +167,8 @@ mod tests {
             ("a_total offset 1h30m >= 6", "a_total offset 90000ms >= 6"),
             ("time() - (since > 0) > 600", "time() - (since > 0) > 10"),
             (
-                "left < clamp_max(0.33 * life, 90 * 86400)",
-                "left < clamp_max(0.33 * life, 90 * 1440)",
+                "left < clamp_min(0.33 * life, 10 * 86400)",
+                "left < clamp_min(0.33 * life, 10 * 1440)",
             ),
             (
                 "sum_over_time(down:ratio_rate5m[3d]) * 30 / 259200",

@@ -100,7 +100,7 @@ const GAUGES: [Described; 13] = [
     (
         LAST_RELOAD_SUCCESSFUL,
         Unit::Count,
-        "1 if what was judged last was acceptable; 0 before that.",
+        "1 if what the files hold is acceptable, also while it waits; 0 if not, and before the first reading.",
     ),
     (
         LAST_RELOAD_SUCCESS,

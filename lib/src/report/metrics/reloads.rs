@@ -49,11 +49,13 @@ fn emit_counts(counts: &ReloadCounts) {
     }
 }
 
-/// Files that are on trial have no outcome yet: the one before counts.
+/// A set that waits is good: what was rejected before it is gone. Files that may be half-written
+/// are neither yet: the outcome before them counts.
 fn is_successful(report: &ReloadReport) -> bool {
     match report.verdict {
         Verdict::Rejected | Verdict::Unreadable => false,
-        Verdict::Active | Verdict::Settling | Verdict::Pending => {
+        Verdict::Active | Verdict::Pending => true,
+        Verdict::Settling => {
             let last = report.last_reload.as_ref().map(|last| &last.outcome);
             matches!(
                 last,
