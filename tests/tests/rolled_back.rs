@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nats_mtls::{ConnectSettings, ReloadOutcome, TlsVersions};
+use nats_mtls::nats::Cause;
+use nats_mtls::{ConnectSettings, Connection, ReloadOutcome, TlsVersions};
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
 use nats_mtls_tests::pki::{Authority, Identity, LeafSpec};
 use nats_mtls_tests::server::{HandshakeFirst, NatsServer, ServerSettings};
@@ -82,6 +83,21 @@ async fn is_rolled_back(
             && status.disk.reason == Some("rolled_back"))
     })
     .await
+}
+
+/// Waits until it is up, and checks what each of its reconnects was for.
+async fn moved_for(connection: &Connection, causes: &[Cause]) -> Result<()> {
+    let all = u64::try_from(causes.len())?;
+    let totals = eventually(PATIENCE, "moved and up", || async {
+        let totals = connection.report().totals;
+        Ok((totals.is_up() && totals.connects == all + 1).then_some(totals))
+    })
+    .await?;
+    for cause in causes {
+        ensure!(totals.reconnects.of(*cause) == 1, "{cause:?}: {totals:?}");
+    }
+    ensure!(totals.reconnects.total() == all && totals.disconnects.total() == all);
+    Ok(())
 }
 
 #[tokio::test]
@@ -293,6 +309,14 @@ async fn an_accepted_preflight_ends_the_quarantine() -> Result<()> {
         "{:?}",
         status.disk.reason
     );
+
+    // The one was moved onto the set and back; the other was down, and its server kept it down.
+    let [one, two] = &connections[..] else {
+        anyhow::bail!("two connections");
+    };
+    moved_for(one, &[Cause::Rotation, Cause::Rollback]).await?;
+    moved_for(two, &[Cause::Tls]).await?;
+    assert_eq!(two.report().totals.disconnects.of(Cause::Network), 1);
 
     // Asked again, the server still says no.
     let outcome = manager.reload().await?;

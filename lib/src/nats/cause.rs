@@ -1,8 +1,12 @@
-//! Why a connection went down: the closed list, and what async-nats lets us know of it.
+//! Why a connection went down, or stayed down: the closed list, and what async-nats lets us know of it.
 
 use async_nats::ServerError;
 
-/// Why a connection went down.
+use crate::nats::failure::FailureKind;
+
+/// Why a connection went down, or what it stayed down for. A disconnect has the cause that started it;
+/// the reconnect that ends the outage has the same, or [`Cause::Tls`] or [`Cause::Auth`] if that is
+/// what servers refused the client for meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -17,12 +21,16 @@ pub enum Cause {
     ServerShutdown,
     /// Nobody said anything: a cut or dead network, a server that ended.
     Network,
-    /// TLS ended a live connection. A certificate that is refused while reconnecting is no cause
-    /// of the disconnect; the report's `last_error` has it.
+    /// A certificate was refused, by a server or by us, while the client tried to come back: whatever
+    /// the connection went down for, this kept it down. Never the cause of a disconnect: async-nats
+    /// does not say how a live connection ended, and a live one is never asked for its certificate.
     Tls,
-    /// The user is not, or no longer, authorized.
+    /// The user is not, or no longer, authorized: said to a live connection (credentials changed or
+    /// expired), or to the client when it tried to come back. nats-server says nothing to a user that
+    /// a reload took away; its disconnect is [`Cause::Network`], its reconnect this.
     Auth,
-    /// The server cut a client that read too slowly.
+    /// The server said that it cuts a client that read too slowly. nats-server 2.14 and later says so
+    /// only in its own log and just closes the connection, which is [`Cause::Network`].
     SlowConsumer,
     /// The application drained or closed the connection.
     Client,
@@ -55,6 +63,17 @@ impl Cause {
             Self::Auth => "auth",
             Self::SlowConsumer => "slow_consumer",
             Self::Client => "client",
+        }
+    }
+
+    /// What an attempt to come back failed for, if it was refused and not just not answered.
+    pub(crate) const fn of_failure(kind: FailureKind) -> Option<Self> {
+        match kind {
+            FailureKind::CertificateRefused
+            | FailureKind::ServerUntrusted
+            | FailureKind::PlatformRoots => Some(Self::Tls),
+            FailureKind::Authorization => Some(Self::Auth),
+            FailureKind::Unavailable => None,
         }
     }
 

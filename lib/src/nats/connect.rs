@@ -239,6 +239,7 @@ async fn try_server(
         .await
         .map_err(|_| Failure::unavailable("no answer in time"))?
         .map_err(|error| Failure::from_connect_error(&error))?;
+    wires.handle_client(&client);
     widen_pool(&client, &registration.servers).await;
     Ok((client, wires))
 }

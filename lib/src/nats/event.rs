@@ -22,9 +22,10 @@ pub enum ConnectionEvent {
     },
     /// Up again: rebuild what the server may have forgotten.
     Reconnected {
-        /// How long the connection was down, as far as it was seen.
+        /// How long the connection was down; zero if nobody saw it, because the client's events were
+        /// lost and it was over within the second between two looks.
         outage: Duration,
-        /// Why it had gone down.
+        /// What servers refused the client for meanwhile, else why it had gone down.
         cause: Cause,
         /// Of the certificate that was presented.
         generation: Generation,

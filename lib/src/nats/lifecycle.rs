@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::nats::cause::Cause;
 use crate::nats::event::{ConnectionEvent, ConnectionState};
+use crate::nats::explanation::Explanation;
 use crate::nats::rotation::Link;
 use crate::store::Generation;
-
-/// A server that says why it will cut a client does so at once.
-const HINT_HOLDS: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy)]
 enum State {
@@ -29,20 +27,12 @@ enum State {
     Closed,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Hint {
-    cause: Cause,
-    /// An older hint explains nothing; none if it holds for the whole connection.
-    until: Option<Instant>,
-}
-
 /// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     state: State,
     draining: bool,
-    intent: Option<Cause>,
-    hint: Option<Hint>,
+    explanation: Explanation,
     events: VecDeque<ConnectionEvent>,
 }
 
@@ -51,41 +41,26 @@ impl Lifecycle {
         Self {
             state: State::Connecting,
             draining: false,
-            intent: None,
-            hint: None,
+            explanation: Explanation::default(),
             events: VecDeque::new(),
         }
     }
 
-    /// We are about to make the connection go down ourselves.
-    pub(crate) fn handle_intent(&mut self, cause: Cause) {
-        self.intent = Some(cause);
+    /// What is heard that explains disconnects and outages.
+    pub(crate) fn explanation(&mut self) -> &mut Explanation {
+        &mut self.explanation
     }
 
-    /// What we wanted is done, or not needed any more: it explains nothing from now on.
+    /// A move is done, or not needed any more.
     pub(crate) fn handle_move_over(&mut self) {
         if !self.draining {
-            self.intent = None;
+            self.explanation.handle_move_over();
         }
-    }
-
-    /// The server or the client said something that explains a disconnect soon to be seen.
-    pub(crate) fn handle_hint(&mut self, cause: Cause, now: Instant) {
-        let until = Some(now + HINT_HOLDS);
-        self.hint = Some(Hint { cause, until });
-    }
-
-    /// The server said that it will shut down; it may take minutes over it.
-    pub(crate) fn handle_lame_duck(&mut self) {
-        self.hint = Some(Hint {
-            cause: Cause::ServerShutdown,
-            until: None,
-        });
     }
 
     pub(crate) fn handle_draining(&mut self) {
         self.draining = true;
-        self.intent = Some(Cause::Client);
+        self.explanation.handle_intent(Cause::Client);
     }
 
     /// Whether the end was asked for.
@@ -133,7 +108,8 @@ impl Lifecycle {
                 seen + 1
             }
         };
-        // Every connect between two looks was an outage too short to be seen.
+        // Every connect between two looks was an outage that nobody saw: how long it was, nobody
+        // knows, but it was shorter than the time between two looks.
         for _ in seen..connects {
             let cause = self.disconnected(now);
             self.reconnected(Duration::ZERO, cause, generation);
@@ -166,17 +142,14 @@ impl Lifecycle {
     }
 
     fn disconnected(&mut self, now: Instant) -> Cause {
-        let hint = self.hint.take();
-        let hint = hint
-            .filter(|hint| hint.until.is_none_or(|until| now <= until))
-            .map(|hint| hint.cause);
-        let cause = self.intent.take().or(hint).unwrap_or(Cause::Network);
+        let cause = self.explanation.of_disconnect(now);
         self.events
             .push_back(ConnectionEvent::Disconnected { cause });
         cause
     }
 
     fn reconnected(&mut self, outage: Duration, cause: Cause, generation: Generation) {
+        let cause = self.explanation.of_outage(cause);
         self.events.push_back(ConnectionEvent::Reconnected {
             outage,
             cause,
@@ -209,7 +182,7 @@ mod tests {
         lifecycle.handle_link(Link::Down, start);
         assert_eq!(lifecycle.state(), ConnectionState::Connecting);
         lifecycle.handle_link(up(1), start);
-        lifecycle.handle_hint(Cause::Auth, start);
+        lifecycle.explanation().handle_hint(Cause::Auth, start);
         lifecycle.handle_link(Link::Down, start + SECOND);
         assert_eq!(lifecycle.state(), ConnectionState::Disconnected);
         lifecycle.handle_link(Link::Down, start + 2 * SECOND);
@@ -234,7 +207,7 @@ mod tests {
         let start = Instant::now();
         let mut lifecycle = Lifecycle::new();
         lifecycle.handle_link(up(1), start);
-        lifecycle.handle_intent(Cause::Rotation);
+        lifecycle.explanation().handle_intent(Cause::Rotation);
         lifecycle.handle_link(up(4), start);
         assert_eq!(
             causes(&mut lifecycle),
@@ -261,30 +234,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_long_ago_explains_nothing_but_a_lame_duck_takes_its_time() {
+    fn refusals_are_what_an_outage_was_for_and_only_that_one() {
         let start = Instant::now();
         let mut lifecycle = Lifecycle::new();
         lifecycle.handle_link(up(1), start);
-        lifecycle.handle_hint(Cause::SlowConsumer, start);
-        lifecycle.handle_link(Link::Down, start + 6 * SECOND);
-        lifecycle.handle_link(up(2), start + 7 * SECOND);
-        lifecycle.handle_lame_duck();
-        lifecycle.handle_link(Link::Down, start + 120 * SECOND);
-        assert_eq!(
-            causes(&mut lifecycle),
-            [Cause::Network, Cause::ServerShutdown]
-        );
-    }
-
-    #[test]
-    fn a_move_that_was_not_made_explains_nothing() {
-        let now = Instant::now();
-        let mut lifecycle = Lifecycle::new();
-        lifecycle.handle_link(up(1), now);
-        lifecycle.handle_intent(Cause::Rotation);
-        lifecycle.handle_move_over();
-        lifecycle.handle_link(Link::Down, now);
-        assert_eq!(causes(&mut lifecycle), [Cause::Network]);
+        lifecycle.handle_link(Link::Down, start);
+        lifecycle.explanation().handle_refusal(Cause::Tls);
+        lifecycle.handle_link(up(2), start + SECOND);
+        lifecycle.handle_link(up(3), start + SECOND);
+        let reconnected = |event| match event {
+            ConnectionEvent::Reconnected { cause, .. } => Some(cause),
+            _ => None,
+        };
+        let causes: Vec<_> = events(&mut lifecycle)
+            .into_iter()
+            .filter_map(reconnected)
+            .collect();
+        assert_eq!(causes, [Cause::Tls, Cause::Network]);
     }
 
     #[test]

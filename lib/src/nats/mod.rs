@@ -9,6 +9,7 @@ mod connect;
 mod connection;
 mod driver;
 mod event;
+mod explanation;
 mod failure;
 mod farewell;
 mod journal;

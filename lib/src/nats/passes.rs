@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::nats::cause::Cause;
 use crate::nats::failure::Failure;
 use crate::nats::servers::{self, ServerList};
 use crate::store::Generation;
@@ -15,8 +16,8 @@ const REFUSED_PASSES: u32 = 2;
 pub(crate) struct Passes {
     /// Of the servers that the client knows now; it discovers and forgets some.
     failed_attempts: HashMap<String, usize>,
-    /// What was published when the pass began that is told about next.
-    began_with: Option<Generation>,
+    /// How the pass began that is told about next.
+    began: Option<Moment>,
 }
 
 /// Counts passes in a row that were refused.
@@ -33,14 +34,17 @@ pub(crate) struct Pass {
     /// What every handshake of it presented; none if there was a publish in between, or no
     /// handshake at all.
     pub(crate) generation: Option<Generation>,
+    /// Whether one of the servers let the client in: what others refused kept nobody out.
+    pub(crate) came_up: bool,
 }
 
-/// What is published and what was presented, at the moment of the callback: by the time anybody
-/// reads of the pass, both may be others.
-#[derive(Debug, Clone, Copy)]
+/// What is published, what was presented and how often the client came up, at the moment of the
+/// callback: by the time anybody reads of the pass, all of it may have changed.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Moment {
     pub(crate) published: Option<Generation>,
     pub(crate) presented: Option<Generation>,
+    pub(crate) connects: u64,
 }
 
 impl Pass {
@@ -60,7 +64,16 @@ impl Pass {
                 .cloned()
                 .collect(),
             generation: self.generation,
+            came_up: self.came_up,
         }
+    }
+
+    /// Why the client is still down, if a server refused it, also if others did not answer. A pass
+    /// that ended well is told when the next outage begins, and says nothing about that one.
+    pub(crate) fn refused_for(&self) -> Option<Cause> {
+        let mut causes = self.failures.iter();
+        let refusal = causes.find_map(|(_, failure)| Cause::of_failure(failure.kind));
+        refusal.filter(|_| !self.came_up)
     }
 }
 
@@ -86,11 +99,14 @@ impl Passes {
             known.insert(label, server.failed_attempts);
         }
         self.failed_attempts = known;
-        // Generations only grow: the same at both ends is the same all the way.
-        let began_with = std::mem::replace(&mut self.began_with, moment.published);
+        let began = self.began.replace(moment).unwrap_or_default();
         Pass {
             failures,
-            generation: moment.presented.filter(|last| began_with == Some(*last)),
+            // Generations only grow: the same at both ends is the same all the way.
+            generation: moment
+                .presented
+                .filter(|last| began.published == Some(*last)),
+            came_up: moment.connects != began.connects,
         }
     }
 }
@@ -140,6 +156,7 @@ mod tests {
         Moment {
             published: Some(generation(published)),
             presented: Some(generation(presented)),
+            connects: 1,
         }
     }
 
@@ -154,6 +171,7 @@ mod tests {
         Pass {
             failures: failures.collect(),
             generation: Some(generation(1)),
+            came_up: false,
         }
     }
 
@@ -204,6 +222,27 @@ mod tests {
         // No server was reached, so the last handshake is an old one.
         assert_eq!(generation_of(4, 3), Some(3));
         assert_eq!(generation_of(4, 3), None);
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_client_down_unless_another_server_let_it_in() {
+        let mut passes = Passes::default();
+        let mut refused_for = |attempts, connects| {
+            let servers = [server("a", attempts, Some(EXPIRED)), server("b", 0, None)];
+            let moment = Moment {
+                connects,
+                ..moment(1, 1)
+            };
+            passes.handle_servers(&servers, moment).refused_for()
+        };
+        assert_eq!(refused_for(0, 1), None);
+        assert_eq!(refused_for(1, 1), Some(Cause::Tls));
+        // Told at the beginning of the next outage.
+        assert_eq!(refused_for(2, 2), None);
+        assert_eq!(refused_for(3, 2), Some(Cause::Tls));
+        let mixed = pass(&[("a:4222", OUTAGE), ("b:4222", EXPIRED)]);
+        assert_eq!(mixed.refused_for(), Some(Cause::Tls));
+        assert_eq!(pass(&[("a:4222", OUTAGE)]).refused_for(), None);
     }
 
     #[test]

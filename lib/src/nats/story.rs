@@ -8,8 +8,8 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::nats::arrival::Arrival;
-use crate::nats::cause::Cause;
 use crate::nats::event::{ConnectionEvent, ConnectionState};
+use crate::nats::explanation::Explanation;
 use crate::nats::journal::Observation;
 use crate::nats::lifecycle::Lifecycle;
 use crate::nats::registry::Registered;
@@ -47,20 +47,13 @@ impl Story {
         self.lifecycle.handle_link(link, now);
     }
 
-    pub(crate) fn handle_intent(&mut self, cause: Cause) {
-        self.lifecycle.handle_intent(cause);
+    /// What is heard that explains disconnects and outages.
+    pub(crate) fn explanation(&mut self) -> &mut Explanation {
+        self.lifecycle.explanation()
     }
 
     pub(crate) fn handle_move_over(&mut self) {
         self.lifecycle.handle_move_over();
-    }
-
-    pub(crate) fn handle_hint(&mut self, cause: Cause, now: Instant) {
-        self.lifecycle.handle_hint(cause, now);
-    }
-
-    pub(crate) fn handle_lame_duck(&mut self) {
-        self.lifecycle.handle_lame_duck();
     }
 
     pub(crate) fn handle_draining(&mut self) {

@@ -80,7 +80,8 @@ pub struct ConnectionTotals {
     pub failed_attempts: FailedAttempts,
     /// How often it went down.
     pub disconnects: ByCause,
-    /// How often it came up again, by the cause of the disconnect.
+    /// How often it came up again, by what kept it down: the cause of the disconnect, or `tls` or `auth`
+    /// if servers refused it meanwhile.
     pub reconnects: ByCause,
     /// How often it was closed for good without being asked to.
     pub closed: u64,

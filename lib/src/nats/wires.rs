@@ -3,10 +3,10 @@
 //! must not be lost is counted inside the callback.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, Statistics};
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
@@ -27,9 +27,16 @@ pub(crate) struct Wires {
     /// for ever, because async-nats looks at its handles only while it is connected.
     pub(crate) over: Arc<AtomicBool>,
     failed: Arc<Mutex<FailedAttempts>>,
+    statistics: Arc<OnceLock<Arc<Statistics>>>,
 }
 
 impl Wires {
+    /// The client that calls back: only now there is one.
+    pub(crate) fn handle_client(&self, client: &Client) {
+        // Called once.
+        self.statistics.set(client.statistics()).ok();
+    }
+
     /// The attempts of this client that failed so far.
     pub(crate) fn failed_attempts(&self) -> FailedAttempts {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
@@ -49,10 +56,12 @@ pub(crate) fn attach(
     let over = Arc::new(AtomicBool::new(false));
     let is_over = Arc::clone(&over);
     let failed = Arc::default();
+    let statistics = Arc::default();
     let count = PassCounter {
         passes: Mutex::default(),
         failed: Arc::clone(&failed),
         serial: serial.clone(),
+        statistics: Arc::clone(&statistics),
     };
     let options = options
         .event_callback(move |event| {
@@ -81,6 +90,7 @@ pub(crate) fn attach(
             moving,
             over,
             failed,
+            statistics,
         },
     )
 }
@@ -89,12 +99,15 @@ struct PassCounter {
     passes: Mutex<Passes>,
     failed: Arc<Mutex<FailedAttempts>>,
     serial: SerialConfig,
+    statistics: Arc<OnceLock<Arc<Statistics>>>,
 }
 
 impl PassCounter {
     fn handle_servers(&self, servers: &[async_nats::Server]) -> Pass {
         let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        let connects = self.statistics.get();
         let moment = Moment {
+            connects: connects.map_or(0, |client| client.connects.load(Ordering::SeqCst)),
             published: self.serial.published(),
             presented: self.serial.last_handshake().map(|last| last.generation),
         };

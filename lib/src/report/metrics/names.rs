@@ -169,12 +169,12 @@ const COUNTERS: [Described; 13] = [
     (
         DISCONNECTS,
         Unit::Count,
-        "How often the connection went down, by cause.",
+        "How often the connection went down, by cause; never tls, which only keeps it down.",
     ),
     (
         RECONNECTS,
         Unit::Count,
-        "How often the connection came up again, by the cause of the disconnect.",
+        "How often the connection came up again, by what kept it down: tls or auth if it was refused meanwhile, else the cause of the disconnect.",
     ),
     (
         CLOSED,
@@ -212,7 +212,7 @@ const HISTOGRAMS: [Described; 3] = [
     (
         OUTAGES,
         Unit::Seconds,
-        "How long the connection was down, each time it came up again.",
+        "How long the connection was down, each time it came up again; 0 if nobody saw it, which takes lost events and less than a second.",
     ),
     (
         RELAY_STALLS,

@@ -1,33 +1,34 @@
 //! The task of one connection: looks at the client, feeds the state machines, does what they say.
 
+mod listening;
+mod moving;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use async_nats::Client;
 use async_nats::connection::State;
-use async_nats::{Client, Event};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
-use tokio::time::timeout;
 use tracing::warn;
 
-use crate::clock;
+use moving::Work;
+
 use crate::material::MaterialDigest;
 use crate::nats::arrival::Arrival;
-use crate::nats::cause::Cause;
 use crate::nats::connection::Request;
 use crate::nats::event::ConnectionEvent;
-use crate::nats::failure::FailureKind;
 use crate::nats::farewell::Farewell;
 use crate::nats::journal::Observation;
-use crate::nats::passes::{Pass, Refusals};
+use crate::nats::passes::Refusals;
 use crate::nats::pulse::pulse;
 use crate::nats::registry::Registration;
-use crate::nats::rotation::{Link, Rotation, Step};
+use crate::nats::rotation::{Link, Rotation};
 use crate::nats::story::Story;
 use crate::nats::wires::Wires;
-use crate::reload::{Command, RollbackReason};
+use crate::reload::Command;
 use crate::store::{Generation, Store};
 use crate::tls::{SerialConfig, TlsVersions, Wire};
 
@@ -37,16 +38,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_CLOSELY: Duration = Duration::from_millis(20);
 /// Between two proofs that the client still takes commands.
 const PULSE: Duration = Duration::from_secs(5);
-/// A connection waits no longer than this for the others of its process to move first.
-const LONGEST_TURN: Duration = Duration::from_secs(10);
-
-type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
-
-enum Done {
-    Turn(Option<OwnedSemaphorePermit>),
-    Flushed,
-    Asked(bool),
-}
 
 /// What every driver of a manager shares.
 #[derive(Clone)]
@@ -169,18 +160,6 @@ impl Driver {
             && self.client.connection_state() != State::Connected
     }
 
-    /// A move that became an outage is an outage: others need not wait for it.
-    fn give_way(&mut self) {
-        if self
-            .moving_since
-            .is_some_and(|since| now().saturating_duration_since(since) > LONGEST_TURN)
-        {
-            self.moving_since = None;
-            self.turn = None;
-            self.wires.moving.store(false, Ordering::Relaxed);
-        }
-    }
-
     /// Observes the client. The handshake belongs to the connection only if nothing changed
     /// while both were read.
     fn look(&mut self) {
@@ -196,6 +175,10 @@ impl Driver {
         }
         while let Ok(event) = self.wires.events.try_recv() {
             self.hear(&event);
+        }
+        // What kept it down was told before it came up.
+        while let Ok(pass) = self.wires.passes.try_recv() {
+            self.see_pass(&pass);
         }
         let now = now();
         let up = match (before, wire) {
@@ -245,148 +228,6 @@ impl Driver {
             let duration = now.saturating_duration_since(seen);
             self.registration
                 .observe(Observation::Rotation { duration });
-        }
-    }
-
-    fn step(&mut self) {
-        while let Some(step) = self.rotation.poll() {
-            match step {
-                Step::TakeTurn => {
-                    let turns = Arc::clone(&self.shared.turns);
-                    let limit = self.longest_turn();
-                    self.work = Some(Box::pin(async move {
-                        let turn = timeout(limit, turns.acquire_owned()).await;
-                        Done::Turn(turn.ok().and_then(Result::ok))
-                    }));
-                }
-                Step::Flush => {
-                    let client = self.client.clone();
-                    let limit = self.registration.settings.flush_limit;
-                    self.work = Some(Box::pin(async move {
-                        // Best effort: a saturated connection does not finish, and must move all the same.
-                        timeout(limit, client.flush()).await.ok();
-                        Done::Flushed
-                    }));
-                }
-                Step::Reconnect => {
-                    self.announce_move();
-                    let client = self.client.clone();
-                    let limit = self.registration.settings.flush_limit;
-                    self.work = Some(Box::pin(async move {
-                        let asked = timeout(limit, client.force_reconnect()).await;
-                        Done::Asked(matches!(asked, Ok(Ok(()))))
-                    }));
-                }
-                Step::Finish => {
-                    self.moving_since = None;
-                    self.wires.moving.store(false, Ordering::Relaxed);
-                    self.story.handle_move_over();
-                    self.work = None;
-                    self.turn = None;
-                }
-            }
-        }
-    }
-
-    fn finish(&mut self, done: Done) {
-        self.work = None;
-        match done {
-            Done::Turn(turn) => {
-                self.turn = turn;
-                self.rotation.handle_turn();
-            }
-            Done::Flushed => self.rotation.handle_flushed(),
-            Done::Asked(true) => {}
-            Done::Asked(false) => self.rotation.handle_not_asked(),
-        }
-    }
-
-    fn announce_move(&mut self) {
-        self.moving_since = Some(now());
-        self.wires.moving.store(true, Ordering::Relaxed);
-        let rollback = self
-            .shared
-            .store
-            .active()
-            .is_some_and(|active| active.rolled_back_from().is_some());
-        self.story.handle_intent(if self.rotation.is_leaving() {
-            Cause::LameDuck
-        } else if rollback {
-            Cause::Rollback
-        } else {
-            Cause::Rotation
-        });
-    }
-
-    /// Turns are a courtesy; the old certificate's expiry is a deadline.
-    fn longest_turn(&self) -> Duration {
-        let remaining = self.serial.wire().map(|wire| {
-            let not_after = wire.snapshot.material().not_after();
-            not_after.duration_since(clock::now()).unwrap_or_default()
-        });
-        remaining.map_or(LONGEST_TURN, |remaining| LONGEST_TURN.min(remaining / 2))
-    }
-
-    fn hear(&mut self, event: &Event) {
-        match event {
-            Event::LameDuckMode => {
-                self.story.handle_lame_duck();
-                let discovered = self.client.try_server_info();
-                let others = discovered.map_or(0, |info| info.connect_urls.len());
-                // A lone server would only be dialled again.
-                if self.registration.servers.len().max(others) > 1 {
-                    self.rotation.handle_lame_duck();
-                }
-            }
-            Event::ServerError(error) => {
-                let message = error.to_string();
-                warn!(
-                    component = self.registration.settings.component,
-                    message, "server error"
-                );
-                if let Some(cause) = Cause::of_server_error(error) {
-                    self.story.handle_hint(cause, now());
-                }
-            }
-            Event::Disconnected => self.farewell.handle_heard(),
-            Event::Draining => self.story.handle_draining(),
-            Event::Closed => self.story.handle_closed(now()),
-            // Seen by looking.
-            _ => {}
-        }
-    }
-
-    fn see_pass(&mut self, pass: &Pass) {
-        let component = &self.registration.settings.component;
-        for (server, failure) in &pass.failures {
-            warn!(component, server, cause = %failure, "reconnect attempt failed");
-        }
-        let configured = pass.of_configured(&self.registration.servers);
-        let told = configured.failures.first().or(pass.failures.last());
-        if let Some((server, failure)) = told {
-            self.registration
-                .update(|report| report.last_error = Some(format!("{server}: {failure}")));
-        }
-        let generation = *self.generation.borrow();
-        // What once worked here is not the material's fault now.
-        let active = self.shared.store.active();
-        let active = active.map(|active| active.material().digest());
-        let worked_before = active.is_some() && self.came_up_on == active;
-        if worked_before || pass.generation != Some(generation) {
-            self.refusals.forget();
-        } else if let Some((server, failure)) = self.refusals.count(&configured) {
-            let detail = format!("{server}: {failure}");
-            let reason = match failure.kind {
-                FailureKind::Authorization => RollbackReason::Auth,
-                _ => RollbackReason::Tls,
-            };
-            // A full queue means that the reload task is busy; the next pass tells it again.
-            let refused = Command::ConnectionRefused {
-                generation,
-                reason,
-                detail,
-            };
-            self.shared.commands.try_send(refused).ok();
         }
     }
 
