@@ -54,7 +54,7 @@ pub(crate) fn announce(startup: &Startup) {
         version = env!("CARGO_PKG_VERSION"),
         policy,
         budget = ?startup.limit().unwrap_or_else(|| startup.budget.total()),
-        computed = startup.computed(),
+        computed = %startup.budget,
         "starting"
     );
 }

@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nats_mtls::nats::{ConnectionError, ConnectionState, FailureKind, ServerAttempts};
 use nats_mtls::report::{Liveness, NotReady};
 use nats_mtls::{CertificateManager, ConnectSettings, Connection, StartupPolicy};
-use nats_mtls_tests::agent::AgentCommand;
+use nats_mtls_tests::agent::{Agent, AgentCommand};
 use nats_mtls_tests::doorman::Doorman;
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
 use nats_mtls_tests::metrics::{Metrics, Scrape};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::service::{self, NAME};
-use nats_mtls_tests::wait::{PATIENCE, eventually};
+use nats_mtls_tests::wait::{PATIENCE, eventually, throughout};
 
 const ALL: &[(&str, &str)] = &[("component", NAME)];
 
@@ -360,4 +360,73 @@ async fn an_agent_that_never_gives_up_is_alive_and_becomes_ready_without_a_resta
     let ok = r#"nats_mtls_connect_attempts_total{component="nats-mtls-agent",result="ok"} 1"#;
     ensure!(scrape.lines().any(|line| line == ok), "{scrape}");
     Ok(())
+}
+
+/// What the three probes say; whatever NATS does, the process is alive.
+async fn probes(agent: &Agent) -> Result<(u16, u16)> {
+    ensure!(agent.get("/livez").await?.status == 200, "not alive");
+    let (started, ready) = (agent.get("/startupz").await?, agent.get("/readyz").await?);
+    for answer in [&started, &ready] {
+        let said = answer.status == 200 || answer.body.starts_with("connecting: ");
+        ensure!(said, "{answer:?}");
+    }
+    Ok((started.status, ready.status))
+}
+
+async fn probes_turn(agent: &Agent, what: (u16, u16)) -> Result<()> {
+    eventually(PATIENCE, &format!("probes say {what:?}"), || async {
+        Ok((probes(agent).await? == what).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_agent_that_retries_is_alive_and_not_started_until_nats_comes() -> Result<()> {
+    let mut boot = Boot::new().await?;
+    let servers = [boot.doorman.url(), boot.down.url()].join(",");
+    let agent = boot
+        .agent(&servers)
+        .flag("--startup", "retry")
+        .flag("--startup-budget", "2m")
+        .http()?
+        .start()
+        .await?;
+    probes_turn(&agent, (503, 503)).await?;
+    throughout(Duration::from_secs(2), "alive, not started", || async {
+        Ok(probes(&agent).await? == (503, 503))
+    })
+    .await?;
+    ensure!(boot.doorman.visits() > 1, "it was not tried again");
+    boot.down.restart().await?;
+    probes_turn(&agent, (200, 200)).await?;
+
+    // Once started, always started: an outage concerns readiness alone.
+    boot.down.stop().await?;
+    eventually(PATIENCE, "not ready", || async {
+        ensure!(agent.get("/livez").await?.status == 200);
+        ensure!(agent.get("/startupz").await?.status == 200);
+        let ready = agent.get("/readyz").await?;
+        Ok(ready.body.starts_with("disconnected: ").then_some(()))
+    })
+    .await?;
+    boot.down.restart().await?;
+    probes_turn(&agent, (200, 200)).await
+}
+
+#[tokio::test]
+async fn an_agent_that_fails_fast_answers_its_probes_for_as_long_as_its_one_try_takes() -> Result<()>
+{
+    let boot = Boot::new().await?;
+    let silent = NatsServer::start(ServerSettings::new(&boot.authority)).await?;
+    silent.freeze().await?;
+    let agent = boot
+        .agent(&silent.url())
+        .flag("--startup", "fail-fast")
+        .http()?
+        .start()
+        .await?;
+    probes_turn(&agent, (503, 503)).await?;
+    let ended = agent.wait(PATIENCE).await?;
+    assert_eq!(ended.code(), Some(3), "{}", agent.stderr());
+    silent.thaw()
 }

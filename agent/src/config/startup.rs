@@ -56,20 +56,4 @@ impl Startup {
             _ => None,
         }
     }
-
-    /// The arithmetic, as people read it.
-    pub(crate) fn computed(&self) -> String {
-        let budget = self.budget;
-        if budget.servers == 0 {
-            return format!("no server + {:?} = {:?}", budget.margin, budget.total());
-        }
-        format!(
-            "{:?} x {} server(s) x {} pass(es) + {:?} = {:?}",
-            budget.connect_timeout,
-            budget.servers,
-            budget.passes,
-            budget.margin,
-            budget.total()
-        )
-    }
 }

@@ -65,7 +65,7 @@ impl Wait {
     pub(super) fn announcement(&self) -> String {
         let limit = match (self.startup.policy, self.startup.limit()) {
             (_, Some(limit)) if limit == self.startup.budget.total() => {
-                format!("up to {} ({})", text(limit), self.startup.computed())
+                format!("up to {} ({})", text(limit), self.startup.budget)
             }
             (_, Some(limit)) => format!("up to {}", text(limit)),
             (StartupPolicy::FailFast, None) => "for one try".to_owned(),
@@ -178,7 +178,7 @@ mod tests {
         let cases = [
             (
                 wait(Some("a:4222, b:4222"), retry(BUDGET.total())),
-                "waiting up to 45s (5s x 2 server(s) x 3 pass(es) + 15s = 45s) for a valid set that a:4222, b:4222 accepts",
+                "waiting up to 45s (5s x 2 servers x 3 passes + 15s = 45s) for a valid set that a:4222, b:4222 accepts",
             ),
             (
                 wait(None, retry(Duration::from_secs(120))),

@@ -164,14 +164,17 @@ async fn first_client(
             last_failure: None,
         })
         .collect();
-    if let Some(budget) = policy.budget() {
-        info!(
-            component = registration.settings.component,
-            servers = %registration.servers,
-            budget_seconds = budget.as_secs_f64(),
-            "connecting"
-        );
-    }
+    let settings = &registration.settings;
+    // Given by the caller it has no arithmetic of ours.
+    let computed = settings.startup.is_none();
+    let computed = computed.then(|| settings.startup_budget(&registration.servers).to_string());
+    info!(
+        component = settings.component,
+        servers = %registration.servers,
+        budget_seconds = policy.budget().map(|budget| budget.as_secs_f64()),
+        computed,
+        "connecting"
+    );
     let trying = try_servers(registration, serial, policy, &mut attempts);
     let client = match policy.budget() {
         Some(budget) => timeout(budget, trying).await.ok().flatten(),

@@ -62,6 +62,25 @@ impl StartupBudget {
     }
 }
 
+/// The arithmetic, as people read it: `10s x 3 servers x 3 passes + 15s = 105s`.
+impl fmt::Display for StartupBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.total();
+        match self.servers {
+            0 => write!(f, "no server + {:?} = {total:?}", self.margin),
+            servers => write!(
+                f,
+                "{:?} x {servers} server{} x {} pass{} + {:?} = {total:?}",
+                self.connect_timeout,
+                if servers == 1 { "" } else { "s" },
+                self.passes,
+                if self.passes == 1 { "" } else { "es" },
+                self.margin
+            ),
+        }
+    }
+}
+
 /// What became of one server during the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAttempts {
@@ -80,6 +99,29 @@ impl fmt::Display for ServerAttempts {
         match &self.last_failure {
             Some(failure) => failure.fmt(f),
             None => f.write_str("no answer in time"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_shows_its_arithmetic() {
+        let budget = |servers, passes| StartupBudget {
+            connect_timeout: Duration::from_millis(2_500),
+            servers,
+            passes,
+            margin: Duration::from_secs(15),
+        };
+        let cases = [
+            (budget(3, 2), "2.5s x 3 servers x 2 passes + 15s = 30s"),
+            (budget(1, 1), "2.5s x 1 server x 1 pass + 15s = 17.5s"),
+            (budget(0, 3), "no server + 15s = 15s"),
+        ];
+        for (budget, text) in cases {
+            assert_eq!(budget.to_string(), text);
         }
     }
 }
