@@ -20,6 +20,7 @@
 //! | [`clients`] | unmodified nats-py and nats.js, run as processes |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
+//! | [`network`] | a network of a test's own, in which every packet can be made to vanish |
 //! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
 //! | [`scraped_agent`] | an agent, its server, and the Prometheus that watches it |
 //! | [`http_sink`] | an HTTP server that keeps what is POSTed to it |
@@ -46,6 +47,7 @@ pub mod http_sink;
 pub mod load;
 pub mod logs;
 pub mod metrics;
+pub mod network;
 pub mod pki;
 pub mod process;
 pub mod prometheus;

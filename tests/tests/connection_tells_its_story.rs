@@ -10,6 +10,7 @@ use nats_mtls::report::{Liveness, NotReady};
 use nats_mtls::{ConnectSettings, Connection, ConnectionEvent, StatusHandle};
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
 use nats_mtls_tests::metrics::{Metrics, Scrape};
+use nats_mtls_tests::network;
 use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::service::{self, NAME, Service};
@@ -224,8 +225,31 @@ async fn only_the_loss_of_its_own_node_is_an_outage() -> Result<()> {
     agree(&metrics.scrape(&cluster.status), &totals, &outages)
 }
 
+/// No RST, no FIN, no ACK, and new connections do not even get a refusal.
 #[tokio::test]
 async fn a_network_that_swallows_everything_is_noticed_by_the_pings() -> Result<()> {
+    let test = "a_network_that_swallows_everything_is_noticed_by_the_pings";
+    network::in_its_own(test, |network| async move {
+        let swallow = async |_: &NatsServer| network.swallow().await;
+        let restore = async |_: &NatsServer| network.restore().await.map(|_| ());
+        silence_is_noticed_by_the_pings(swallow, restore).await
+    })
+    .await
+}
+
+/// The kernel goes on acknowledging and accepting, and nobody reads.
+#[tokio::test]
+async fn a_server_that_hangs_is_noticed_by_the_pings() -> Result<()> {
+    let freeze = async |server: &NatsServer| server.freeze().await;
+    let thaw = async |server: &NatsServer| server.thaw();
+    silence_is_noticed_by_the_pings(freeze, thaw).await
+}
+
+/// 20 s of silence between `begin` and `end`, with a ping each 2 s.
+async fn silence_is_noticed_by_the_pings(
+    begin: impl AsyncFnOnce(&NatsServer) -> Result<()>,
+    end: impl AsyncFnOnce(&NatsServer) -> Result<()>,
+) -> Result<()> {
     const PING: Duration = Duration::from_secs(2);
     const SILENCE: Duration = Duration::from_secs(20);
     let metrics = Metrics::install()?;
@@ -237,18 +261,18 @@ async fn a_network_that_swallows_everything_is_noticed_by_the_pings() -> Result<
     let service = Service::start_with(|server| server, |manager| manager, settings).await?;
     let mut events = service.connection.events();
     let status = service.manager.status_handle();
-    let frozen = Instant::now();
-    service.server.freeze().await?;
+    let silent = Instant::now();
+    begin(&service.server).await?;
     probes_say(&status, None)?; // Nobody can know yet.
     went_down(&service.connection, &status).await?;
-    let noticed = frozen.elapsed();
+    let noticed = silent.elapsed();
     // On the third ping without an answer to the first.
     ensure!(
         noticed > 2 * PING && noticed < 5 * PING,
         "after {noticed:?}"
     );
     throughout(
-        SILENCE.saturating_sub(frozen.elapsed()),
+        SILENCE.saturating_sub(silent.elapsed()),
         "down and alive",
         || async {
             probes_say(&status, Some(NotReady::Disconnected))?;
@@ -260,9 +284,9 @@ async fn a_network_that_swallows_everything_is_noticed_by_the_pings() -> Result<
     let error = report.last_error.context("an attempt failed")?;
     ensure!(error.contains("timed out"), "{error}");
     ensure!(report.totals.failed_attempts.network > 0);
-    service.server.thaw()?;
+    end(&service.server).await?;
     let totals = came_up(&service.connection, &status, 2).await?;
-    let whole = frozen.elapsed();
+    let whole = silent.elapsed();
     let outages = outages(&mut events)?;
     let [(Cause::Network, outage)] = outages[..] else {
         anyhow::bail!("{outages:?}");
