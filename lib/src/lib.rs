@@ -41,6 +41,12 @@
 //!   during those few milliseconds are lost, as in any reconnect.
 //! * No key bytes and no credentials in any log, error or status.
 //!
+//! # What depends on a connection
+//! is told by [`Connection::events`] and, without ever missing the last one, by
+//! [`Connection::reconnect_epoch`]. The examples `price_cache` (a coherent cache of a KV bucket) and
+//! `audit_publisher` (JetStream, nothing lost that was acknowledged) show what to rebuild, and say
+//! what no client can do once the server has lost a stream or a bucket: bring its contents back.
+//!
 //! # Metrics
 //! go to the recorder of the `metrics` crate; [`report::histogram_buckets`] says what it should know.
 //! One manager in a process: see [`CertificateManager`].
