@@ -89,7 +89,7 @@ fn the_budget_is_computed_and_shown() {
     let (code, log) = wait(&Set::new(), &flags);
     assert_eq!(code, Some(3), "{log}");
     assert!(
-        log.contains("100ms x 1 server(s) x 2 pass(es) + 50ms = 250ms"),
+        log.contains("100ms x 1 server x 2 passes + 50ms = 250ms"),
         "{log}"
     );
     assert!(started.elapsed() < Duration::from_secs(5));

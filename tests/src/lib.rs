@@ -20,6 +20,7 @@
 //! | [`clients`] | unmodified nats-py and nats.js, run as processes |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
+//! | [`boot`] | a start without NATS: good files, and three kinds of servers that will not do |
 //! | [`network`] | a network of a test's own, in which every packet can be made to vanish |
 //! | [`prometheus`] | a real Prometheus with the shipped rules, in a world where time runs faster |
 //! | [`scraped_agent`] | an agent, its server, and the Prometheus that watches it |
@@ -35,6 +36,7 @@
 pub mod agent;
 pub mod bench;
 pub mod besieged;
+pub mod boot;
 pub mod clients;
 pub mod connz;
 pub mod doorman;

@@ -80,7 +80,9 @@ impl OwnNetwork {
     pub async fn restore(&self) -> Result<u64> {
         let shown = run("tc", &["-s", "qdisc", "show", "dev", "lo"]).await?;
         run("tc", &["qdisc", "del", "dev", "lo", "root"]).await?;
-        let (_, after) = shown.split_once("(dropped ").with_context(|| shown.clone())?;
+        let (_, after) = shown
+            .split_once("(dropped ")
+            .with_context(|| shown.clone())?;
         let (dropped, _) = after.split_once(',').with_context(|| shown.clone())?;
         let dropped = dropped.parse()?;
         ensure!(dropped > 0, "nothing was lost: {shown}");

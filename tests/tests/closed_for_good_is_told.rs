@@ -12,6 +12,7 @@ use nats_mtls_tests::fatal::FatalServer;
 use nats_mtls_tests::files::{Contents, KubernetesVolume, PlainFiles};
 use nats_mtls_tests::metrics::Metrics;
 use nats_mtls_tests::pki::{Authority, LeafSpec};
+use nats_mtls_tests::prometheus::{Prometheus, PrometheusSettings, rule_file, shipped, shorten};
 use nats_mtls_tests::service;
 use nats_mtls_tests::wait::{PATIENCE, eventually, throughout};
 
@@ -143,4 +144,61 @@ async fn a_service_is_told_by_events_probes_and_metrics() -> Result<()> {
     assert_eq!(scrape.count("nats_mtls_connection_closed_total", &all)?, 1);
     assert_eq!(scrape.count("nats_mtls_connection_up", &all)?, 0);
     Ok(())
+}
+
+/// The agent is killed for it as soon as anybody may have noticed, and comes back well: somebody reads
+/// of it all the same. A minute of the shipped rules is a second here.
+#[tokio::test]
+async fn the_alert_outlives_the_restart_that_mends_it() -> Result<()> {
+    const FACTOR: u32 = 60;
+    const CLOSED: &str = "nats_mtls_connection_closed_total";
+    let authority = Authority::new("root");
+    let server = FatalServer::start(&authority).await?;
+    let leaf = authority.issue(&LeafSpec::client("agent"));
+    let files = PlainFiles::new(&Contents::new(&leaf, &authority.root_pem()))?;
+    let command = AgentCommand::new("run")
+        .plain_files(&files)
+        .flag("--server", server.url())
+        .argument("--tls-first")
+        .http()?;
+    let rules = shorten(&shipped().await?, FACTOR)?;
+    let agent = command.clone().start().await?;
+    let prometheus = Prometheus::start(PrometheusSettings {
+        target: Some(command.http_address()?),
+        interval: Duration::from_secs(30) / FACTOR,
+        lookback: Duration::from_secs(300) / FACTOR,
+        rules: rule_file(&rules),
+    })
+    .await?;
+    let fires = async || -> Result<bool> {
+        let alerts = prometheus.alerts().await?;
+        let mut firing = alerts.iter().filter(|alert| alert.is_firing());
+        Ok(firing.any(|alert| alert.name() == "NatsMtlsConnectionClosed"))
+    };
+    eventually(PATIENCE, "Prometheus sees it up", || async {
+        let up = prometheus.number("nats_mtls_connection_up").await?;
+        Ok((up == Some(1.0)).then_some(()))
+    })
+    .await?;
+    ensure!(!fires().await?);
+
+    server.strike();
+    eventually(PATIENCE, "a scrape sees it closed", || async {
+        let closed = prometheus.number(CLOSED).await?;
+        Ok((closed == Some(1.0)).then_some(()))
+    })
+    .await?;
+    agent.terminate()?;
+    agent.wait(PATIENCE).await?;
+    let _again = command.start().await?;
+    eventually(PATIENCE, "it is back and well, and it is told", || async {
+        let up = prometheus.number("nats_mtls_connection_up").await? == Some(1.0);
+        let closed = prometheus.number(CLOSED).await? == Some(0.0);
+        Ok((up && closed && fires().await?).then_some(()))
+    })
+    .await?;
+    eventually(2 * PATIENCE, "after 15 minutes it is over", || async {
+        Ok((!fires().await?).then_some(()))
+    })
+    .await
 }

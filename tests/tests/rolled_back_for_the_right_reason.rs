@@ -1,10 +1,12 @@
 //! Promise 5, the corners: the way back leads to the newest confirmed set, also if another
-//! connection fell behind, and a node that only INFO named cannot blame good material.
+//! connection fell behind; a node that only INFO named cannot blame good material; a set that is accepted
+//! later comes back.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use nats_mtls::{CertificateManager, ConnectSettings};
+use anyhow::{Context as _, Result, ensure};
+use nats_mtls::nats::Cause;
+use nats_mtls::{CertificateManager, ConnectSettings, Connection, ReloadOutcome};
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
@@ -36,6 +38,21 @@ async fn rotate_twice_and_fail(service: &mut Service) -> Result<String> {
     })
     .await?;
     Ok(newest)
+}
+
+/// Waits until it is up, and checks what each of its reconnects was for.
+async fn moved_for(connection: &Connection, causes: &[Cause]) -> Result<()> {
+    let all = u64::try_from(causes.len())?;
+    let totals = eventually(PATIENCE, "moved and up", || async {
+        let totals = connection.report().totals;
+        Ok((totals.is_up() && totals.connects == all + 1).then_some(totals))
+    })
+    .await?;
+    for cause in causes {
+        ensure!(totals.reconnects.of(*cause) == 1, "{cause:?}: {totals:?}");
+    }
+    ensure!(totals.reconnects.total() == all && totals.disconnects.total() == all);
+    Ok(())
 }
 
 #[tokio::test]
@@ -123,4 +140,76 @@ async fn a_server_that_refuses_everything_does_not_make_sets_take_turns() -> Res
         Ok(service.manager.status().generation == 4)
     })
     .await
+}
+
+/// Two connections to a server each. One server is down when the other one accepts a set, and does
+/// not trust it when it is back: everybody goes back. Once both accept it, everybody has it.
+#[tokio::test]
+async fn an_accepted_preflight_ends_the_quarantine() -> Result<()> {
+    let authority = Authority::new("root");
+    let foreign = Authority::new("another root");
+    let both = format!("{}{}", authority.root_pem(), foreign.root_pem());
+    let trusting = ServerSettings::new(&authority).with_client_roots(&both);
+    let trusting = NatsServer::start(trusting).await?;
+    let mut other = NatsServer::start(ServerSettings::new(&authority)).await?;
+
+    let good = authority.issue(&LeafSpec::client(NAME));
+    let mut volume = KubernetesVolume::new(&Contents::new(&good, &authority.root_pem()))?;
+    let manager = service::builder(&volume).build().await?;
+    let mut connections = Vec::new();
+    for (server, name) in [(&trusting, "one"), (&other, "two")] {
+        let settings = ConnectSettings::new().component(name);
+        connections.push(manager.connect(server.url(), settings).await?);
+        server.sees(name, good.fingerprint(), PATIENCE).await?;
+    }
+    other.stop().await?;
+    let next = foreign.issue(&LeafSpec::client(NAME));
+    volume.update(&Contents::new(&next, &authority.root_pem()))?;
+    trusting.sees("one", next.fingerprint(), PATIENCE).await?;
+
+    other.restart().await?;
+    let status = eventually(PATIENCE, "rolled back", || async {
+        let status = manager.status();
+        Ok((status.rolled_back_from == Some(2)).then_some(status))
+    })
+    .await?;
+    for (server, name) in [(&trusting, "one"), (&other, "two")] {
+        server.sees(name, good.fingerprint(), PATIENCE).await?;
+    }
+    ensure!(status.generation == 3, "{}", status.generation);
+    ensure!(
+        status.disk.reason == Some("rolled_back"),
+        "{:?}",
+        status.disk.reason
+    );
+
+    // The one was moved onto the set and back; the other was down, and its server kept it down.
+    let [one, two] = &connections[..] else {
+        anyhow::bail!("two connections");
+    };
+    moved_for(one, &[Cause::Rotation, Cause::Rollback]).await?;
+    moved_for(two, &[Cause::Tls]).await?;
+    assert_eq!(two.report().totals.disconnects.of(Cause::Network), 1);
+
+    // Asked again, the server still says no.
+    let outcome = manager.reload().await?;
+    ensure!(
+        matches!(&outcome, ReloadOutcome::Rejected(rejection) if rejection.detail.contains("unknown ca")),
+        "{outcome:?}"
+    );
+    ensure!(manager.status().generation == 3);
+
+    other.write_client_roots(&both)?;
+    other.reload().await?;
+    let outcome = manager.reload().await?;
+    ensure!(
+        matches!(outcome, ReloadOutcome::Published(generation) if generation.number() == 4),
+        "{outcome:?}"
+    );
+    for (server, name) in [(&trusting, "one"), (&other, "two")] {
+        server.sees(name, next.fingerprint(), PATIENCE).await?;
+    }
+    let status = manager.status();
+    ensure!(status.rolled_back_from.is_none() && status.disk.verdict == "active");
+    Ok(())
 }

@@ -6,37 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use nats_mtls::nats::ConnectionError;
 use nats_mtls::{ConnectSettings, StartupPolicy};
-use nats_mtls_tests::agent::AgentCommand;
-use nats_mtls_tests::doorman::Doorman;
-use nats_mtls_tests::files::{Contents, KubernetesVolume};
+use nats_mtls_tests::boot::Boot;
 use nats_mtls_tests::logs::LogCapture;
-use nats_mtls_tests::pki::{Authority, LeafSpec};
-use nats_mtls_tests::service::{self, NAME};
+use nats_mtls_tests::service::NAME;
 use nats_mtls_tests::wait::PATIENCE;
-
-struct Boot {
-    volume: KubernetesVolume,
-    doormen: [Doorman; 3],
-}
-
-impl Boot {
-    async fn new() -> Result<Self> {
-        let authority = Authority::new("root");
-        let leaf = authority.issue(&LeafSpec::client(NAME));
-        Ok(Self {
-            volume: KubernetesVolume::new(&Contents::new(&leaf, &authority.root_pem()))?,
-            doormen: [
-                Doorman::start().await?,
-                Doorman::start().await?,
-                Doorman::start().await?,
-            ],
-        })
-    }
-
-    fn servers(&self) -> String {
-        self.doormen.each_ref().map(Doorman::url).join(",")
-    }
-}
 
 fn line<'a>(log: &'a str, message: &str) -> Result<&'a str> {
     let mut lines = log.lines();
@@ -49,13 +22,13 @@ fn line<'a>(log: &'a str, message: &str) -> Result<&'a str> {
 async fn a_service() -> Result<()> {
     let log = LogCapture::install()?;
     let boot = Boot::new().await?;
-    let manager = service::builder(&boot.volume).build().await?;
+    let manager = boot.manager().await?;
     // The default policy, with numbers that are soon over.
     let settings = ConnectSettings::new()
         .component(NAME)
         .connect_timeout(Duration::from_millis(100))
         .startup_margin(Duration::from_millis(150));
-    let ended = manager.connect(boot.servers(), settings.clone()).await;
+    let ended = manager.connect(boot.all(), settings.clone()).await;
     let Err(ConnectionError::NotConnected { waited, .. }) = ended else {
         anyhow::bail!("{ended:?}");
     };
@@ -71,7 +44,7 @@ async fn a_service() -> Result<()> {
 
     // Given, it is not computed.
     let given = StartupPolicy::RetryFor(Duration::from_millis(300));
-    let ended = manager.connect(boot.servers(), settings.startup(given));
+    let ended = manager.connect(boot.all(), settings.startup(given));
     ensure!(ended.await.is_err());
     let text = log.text();
     let news = text.rsplit_once("budget_seconds=0.3").context("not said")?;
@@ -83,9 +56,7 @@ async fn a_service() -> Result<()> {
 async fn the_agent() -> Result<()> {
     let boot = Boot::new().await?;
     let agent = |startup: &str| {
-        AgentCommand::new("run")
-            .volume(&boot.volume)
-            .flag("--server", boot.servers())
+        boot.agent(&boot.all())
             .flag("--connect-timeout", "10s")
             .flag("--http", "off")
             .flag("--startup", startup)

@@ -1,68 +1,20 @@
 //! NATS is down at boot, under each startup policy, for a service and for the agent: how often each
-//! server is tried, how long, what is said when it is given up, and what is there once NATS comes.
+//! server is tried, how long, what is said when it is given up, and what is there once NATS comes. What
+//! the agent's probes answer meanwhile is in `probes_follow_the_start.rs`.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nats_mtls::nats::{ConnectionError, ConnectionState, FailureKind, ServerAttempts};
 use nats_mtls::report::{Liveness, NotReady};
-use nats_mtls::{CertificateManager, ConnectSettings, Connection, StartupPolicy};
-use nats_mtls_tests::agent::{Agent, AgentCommand};
-use nats_mtls_tests::doorman::Doorman;
-use nats_mtls_tests::files::{Contents, KubernetesVolume};
+use nats_mtls::{ConnectSettings, Connection, StartupPolicy};
+use nats_mtls_tests::boot::Boot;
 use nats_mtls_tests::metrics::{Metrics, Scrape};
-use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
-use nats_mtls_tests::service::{self, NAME};
-use nats_mtls_tests::wait::{PATIENCE, eventually, throughout};
+use nats_mtls_tests::service::NAME;
+use nats_mtls_tests::wait::{PATIENCE, eventually};
 
 const ALL: &[(&str, &str)] = &[("component", NAME)];
-
-/// Files that are good, and servers of three kinds that will not do.
-struct Boot {
-    authority: Authority,
-    volume: KubernetesVolume,
-    /// Hangs up, and counts.
-    doorman: Doorman,
-    /// Trusts another CA.
-    stranger: NatsServer,
-    /// Ours, and not running.
-    down: NatsServer,
-}
-
-impl Boot {
-    async fn new() -> Result<Self> {
-        let authority = Authority::new("root");
-        let leaf = authority.issue(&LeafSpec::client(NAME));
-        let volume = KubernetesVolume::new(&Contents::new(&leaf, &authority.root_pem()))?;
-        let down = NatsServer::start(ServerSettings::new(&authority)).await?;
-        down.stop().await?;
-        let others = Authority::new("somebody else").root_pem();
-        let stranger = ServerSettings::new(&authority).with_client_roots(&others);
-        Ok(Self {
-            volume,
-            doorman: Doorman::start().await?,
-            stranger: NatsServer::start(stranger).await?,
-            down,
-            authority,
-        })
-    }
-
-    async fn manager(&self) -> Result<CertificateManager> {
-        let builder = service::builder(&self.volume).expect_connection();
-        Ok(builder.build().await?)
-    }
-
-    fn all(&self) -> String {
-        [self.doorman.url(), self.stranger.url(), self.down.url()].join(",")
-    }
-
-    fn agent(&self, servers: &str) -> AgentCommand {
-        AgentCommand::new("run")
-            .volume(&self.volume)
-            .flag("--server", servers)
-    }
-}
 
 fn settings(policy: StartupPolicy) -> ConnectSettings {
     ConnectSettings::new().component(NAME).startup(policy)
@@ -319,114 +271,4 @@ async fn an_agent_that_retries_ends_with_its_budget_and_tells_what_came_to_the_s
     let listed = format!("{} ({visits} attempts): ", boot.doorman.label());
     ensure!(last.contains(&listed), "{listed}: {last}");
     Ok(())
-}
-
-#[tokio::test]
-async fn an_agent_that_never_gives_up_is_alive_and_becomes_ready_without_a_restart() -> Result<()> {
-    let mut boot = Boot::new().await?;
-    let servers = [boot.doorman.url(), boot.down.url()].join(",");
-    // What a budget would be is 400 ms.
-    let agent = boot
-        .agent(&servers)
-        .flag("--connect-timeout", "200ms")
-        .flag("--startup-passes", "1")
-        .flag("--startup-margin", "0s")
-        .http()?
-        .start()
-        .await?;
-    eventually(PATIENCE, "tried again and again", || async {
-        let live = agent.get("/livez").await;
-        ensure!(
-            live.is_ok_and(|live| live.status == 200),
-            "{}",
-            agent.stderr()
-        );
-        for probe in ["/readyz", "/startupz"] {
-            ensure!(agent.get(probe).await?.status == 503, "{probe}");
-        }
-        Ok((boot.doorman.visits() > 3).then_some(()))
-    })
-    .await?;
-    boot.down.restart().await?;
-    eventually(PATIENCE, "ready", || async {
-        ensure!(agent.get("/livez").await?.status == 200);
-        let (ready, started) = (agent.get("/readyz").await?, agent.get("/startupz").await?);
-        Ok((ready.status == 200 && started.status == 200).then_some(()))
-    })
-    .await?;
-    let connection = boot.down.connection("nats-mtls-agent").await?;
-    ensure!(connection.is_some(), "the server does not know it");
-    let scrape = agent.get("/metrics").await?.body;
-    let ok = r#"nats_mtls_connect_attempts_total{component="nats-mtls-agent",result="ok"} 1"#;
-    ensure!(scrape.lines().any(|line| line == ok), "{scrape}");
-    Ok(())
-}
-
-/// What the three probes say; whatever NATS does, the process is alive.
-async fn probes(agent: &Agent) -> Result<(u16, u16)> {
-    ensure!(agent.get("/livez").await?.status == 200, "not alive");
-    let (started, ready) = (agent.get("/startupz").await?, agent.get("/readyz").await?);
-    for answer in [&started, &ready] {
-        let said = answer.status == 200 || answer.body.starts_with("connecting: ");
-        ensure!(said, "{answer:?}");
-    }
-    Ok((started.status, ready.status))
-}
-
-async fn probes_turn(agent: &Agent, what: (u16, u16)) -> Result<()> {
-    eventually(PATIENCE, &format!("probes say {what:?}"), || async {
-        Ok((probes(agent).await? == what).then_some(()))
-    })
-    .await
-}
-
-#[tokio::test]
-async fn an_agent_that_retries_is_alive_and_not_started_until_nats_comes() -> Result<()> {
-    let mut boot = Boot::new().await?;
-    let servers = [boot.doorman.url(), boot.down.url()].join(",");
-    let agent = boot
-        .agent(&servers)
-        .flag("--startup", "retry")
-        .flag("--startup-budget", "2m")
-        .http()?
-        .start()
-        .await?;
-    probes_turn(&agent, (503, 503)).await?;
-    throughout(Duration::from_secs(2), "alive, not started", || async {
-        Ok(probes(&agent).await? == (503, 503))
-    })
-    .await?;
-    ensure!(boot.doorman.visits() > 1, "it was not tried again");
-    boot.down.restart().await?;
-    probes_turn(&agent, (200, 200)).await?;
-
-    // Once started, always started: an outage concerns readiness alone.
-    boot.down.stop().await?;
-    eventually(PATIENCE, "not ready", || async {
-        ensure!(agent.get("/livez").await?.status == 200);
-        ensure!(agent.get("/startupz").await?.status == 200);
-        let ready = agent.get("/readyz").await?;
-        Ok(ready.body.starts_with("disconnected: ").then_some(()))
-    })
-    .await?;
-    boot.down.restart().await?;
-    probes_turn(&agent, (200, 200)).await
-}
-
-#[tokio::test]
-async fn an_agent_that_fails_fast_answers_its_probes_for_as_long_as_its_one_try_takes() -> Result<()>
-{
-    let boot = Boot::new().await?;
-    let silent = NatsServer::start(ServerSettings::new(&boot.authority)).await?;
-    silent.freeze().await?;
-    let agent = boot
-        .agent(&silent.url())
-        .flag("--startup", "fail-fast")
-        .http()?
-        .start()
-        .await?;
-    probes_turn(&agent, (503, 503)).await?;
-    let ended = agent.wait(PATIENCE).await?;
-    assert_eq!(ended.code(), Some(3), "{}", agent.stderr());
-    silent.thaw()
 }
