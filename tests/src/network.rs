@@ -7,6 +7,7 @@
 
 use std::env;
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
@@ -24,7 +25,7 @@ pub struct OwnNetwork(());
 /// Runs `body` in a network of its own. `test` is the full name of the calling test.
 ///
 /// Where namespaces are forbidden (some containers) or `ip` and `tc` are missing, that is an error in
-/// CI and said on stderr elsewhere.
+/// CI, and elsewhere `SKIPPED` on stderr.
 ///
 /// # Errors
 /// When the body fails; its output is then in the error.
@@ -39,7 +40,8 @@ where
     }
     if let Err(error) = is_possible().await {
         ensure!(env::var_os("CI").is_none(), "{test}: {error:#}");
-        eprintln!("SKIPPED: {test}: {error:#}");
+        // Not `eprintln!`: the test runner hides what a passed test says.
+        writeln!(io::stderr(), "SKIPPED: {test}: {error:#}")?;
         return Ok(());
     }
     let inside = Command::new("unshare")
