@@ -10,6 +10,7 @@ use nats_mtls::source::{
     WatcherMode,
 };
 use rustix::fs::{CWD, Mode, OFlags};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::layout::{DATA, SetName};
 use crate::config::PublishConfig;
@@ -20,18 +21,28 @@ const MOST: u64 = 1024 * 1024;
 /// Reads the current set of a publish directory, if it is of our own making.
 pub(crate) struct Kept {
     config: PublishConfig,
+    /// One that nobody waited for until its end. The next read waits for it: a directory that hangs
+    /// costs one thread and not one for each attempt.
+    reading: Option<Reading>,
 }
+
+type Reading = JoinHandle<Result<RawMaterial, ReadError>>;
 
 impl Kept {
     pub(crate) fn new(config: &PublishConfig) -> Self {
         Self {
             config: config.clone(),
+            reading: None,
         }
     }
 
-    async fn read_set(&self) -> Result<RawMaterial, ReadError> {
-        let config = self.config.clone();
-        let read = tokio::task::spawn_blocking(move || read(&config)).await;
+    async fn read_set(&mut self) -> Result<RawMaterial, ReadError> {
+        let reading = self.reading.get_or_insert_with(|| {
+            let config = self.config.clone();
+            spawn_blocking(move || read(&config))
+        });
+        let read = reading.await;
+        self.reading = None;
         read.unwrap_or_else(|_| {
             let problem = "reading was cut off".to_owned();
             Err(failed(&self.config.directory.join(DATA), problem))
@@ -166,5 +177,49 @@ impl Source for Kept {
 
     fn watcher_mode(&self) -> WatcherMode {
         WatcherMode::Poll
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::Access;
+
+    /// As one in a mount that hangs: nothing is read before the only thread is free.
+    #[test]
+    fn a_read_that_hangs_is_not_begun_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (release, hanging) = std::sync::mpsc::channel::<()>();
+            spawn_blocking(move || hanging.recv().ok());
+            let mut kept = Kept::new(&PublishConfig {
+                directory: "/nowhere".into(),
+                access: Access {
+                    mode: 0o600,
+                    group: None,
+                },
+                with_crl: false,
+                issuer: None,
+            });
+            let mut begun = Vec::new();
+            for _ in 0..3 {
+                let late = timeout(Duration::from_millis(10), kept.read_set()).await;
+                assert!(late.is_err(), "{late:?}");
+                begun.extend(kept.reading.as_ref().map(JoinHandle::id));
+            }
+            assert!(begun.len() == 3 && begun.windows(2).all(|ids| ids[0] == ids[1]));
+            drop(release);
+            let error = kept.read_set().await.unwrap_err().to_string();
+            assert!(error.starts_with("certificate /nowhere/..data"), "{error}");
+            assert!(kept.reading.is_none());
+        });
     }
 }

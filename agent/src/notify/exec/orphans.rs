@@ -5,8 +5,7 @@
 //! No other child of the agent may run beside a program: what is no orphan is its.
 
 use std::collections::HashSet;
-#[cfg(not(target_os = "linux"))]
-use std::convert::Infallible as Process;
+use std::convert::Infallible;
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -21,6 +20,8 @@ use tracing::warn;
 #[cfg(target_os = "linux")]
 use super::super::process::Process;
 use super::leader::Ends;
+#[cfg(not(target_os = "linux"))]
+use Infallible as Process;
 
 /// Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -56,18 +57,16 @@ impl Orphans {
         }
     }
 
-    /// Reaps while no program runs. Never ends if there is anything to reap.
-    pub(crate) async fn reap(self) {
+    /// Reaps while no program runs, for ever.
+    pub(crate) async fn reap(self) -> Infallible {
         let mut ends = match Ends::new() {
-            Ok(ends) => ends,
+            Ok(ends) if self.adopted.is_some() => ends,
+            Ok(_) => return std::future::pending().await,
             Err(error) => {
                 warn!(%error, "processes that end are not taken away");
                 return std::future::pending().await;
             }
         };
-        if self.adopted.is_none() {
-            return std::future::pending().await;
-        }
         loop {
             let hold = self.hold().await;
             reap_all();

@@ -35,7 +35,7 @@ pub(super) enum SignalError {
     )]
     Stale { source_of: String, pid: i32 },
     #[error(
-        "{source_of} names process {pid} ({executable}), which started after the file was written: the pid file is stale and the id is somebody else's now. If instead the clock was set since, at a boot without one or after the machine slept, write the file anew"
+        "{source_of} names process {pid} ({executable}), which started after the file was written: the pid file is stale and the id is somebody else's now. If instead the clock was set since, at a boot without one or while the machine slept, write the file anew, or use --process-name"
     )]
     Recycled {
         source_of: String,
