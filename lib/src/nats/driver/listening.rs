@@ -40,7 +40,8 @@ impl Driver {
         }
     }
 
-    pub(super) fn see_pass(&mut self, pass: &Pass) {
+    /// What a pass over the servers says of the outage.
+    pub(super) fn hear_pass(&mut self, pass: &Pass) {
         let component = &self.registration.settings.component;
         for (server, failure) in &pass.failures {
             warn!(component, server, cause = %failure, "reconnect attempt failed");
@@ -54,6 +55,11 @@ impl Driver {
             self.registration
                 .update(|report| report.last_error = Some(format!("{server}: {failure}")));
         }
+    }
+
+    /// Whether the material is to blame; asked once it is known whether the client came up meanwhile.
+    pub(super) fn judge_pass(&mut self, pass: &Pass) {
+        let configured = pass.of_configured(&self.registration.servers);
         let generation = *self.generation.borrow();
         // What once worked here is not the material's fault now.
         let active = self.shared.store.active();

@@ -142,7 +142,10 @@ impl Driver {
                     self.refusals.forget();
                 }
                 Some(event) = self.wires.events.recv() => self.hear(&event),
-                Some(pass) = self.wires.passes.recv() => self.see_pass(&pass),
+                Some(pass) = self.wires.passes.recv() => {
+                    self.hear_pass(&pass);
+                    self.judge_pass(&pass);
+                }
                 Some(Request::Drain) = self.requests.recv() => self.drain(),
                 () = tokio::time::sleep(look) => {}
                 () = tokio::time::sleep_until(next_pulse), if self.pulse.is_none() => {
@@ -177,8 +180,9 @@ impl Driver {
             self.hear(&event);
         }
         // What kept it down was told before it came up.
-        while let Ok(pass) = self.wires.passes.try_recv() {
-            self.see_pass(&pass);
+        let passes: Vec<_> = std::iter::from_fn(|| self.wires.passes.try_recv().ok()).collect();
+        for pass in &passes {
+            self.hear_pass(pass);
         }
         let now = now();
         let up = match (before, wire) {
@@ -208,6 +212,9 @@ impl Driver {
             self.greet(&arrival, &wire, now);
             Some(arrival)
         });
+        for pass in &passes {
+            self.judge_pass(pass);
+        }
         let failed = self.wires.failed_attempts();
         self.story.tell(&self.registration, failed, arrival, now);
     }
