@@ -70,8 +70,6 @@ enum Phase {
     AwaitQueue,
     /// The client is to be held between two operations.
     Closing,
-    AwaitLateMark,
-    AwaitLateReplay,
     /// The current connection was left; there is no way back.
     Cut {
         delivered: bool,
@@ -90,7 +88,6 @@ enum After {
     Replay,
     CurrentFence,
     Queue,
-    LateReplay,
 }
 
 /// One handover under way.
@@ -104,6 +101,10 @@ pub(super) struct Handover {
     is_forced: bool,
     /// Own messages would come back on the next connection: the client is held all the time.
     holds_throughout: bool,
+    /// What the client subscribed after the mark had its turn once.
+    has_caught_up: bool,
+    /// The client is held until it goes on, on the next connection.
+    is_closing: bool,
     held_since: Option<Instant>,
     abort: Option<Abort>,
     /// What the next connection's server refused, for the client once it has moved.
@@ -113,13 +114,9 @@ pub(super) struct Handover {
 impl Handover {
     pub(super) fn holds_client(&self) -> bool {
         match self.phase {
-            Phase::Closing
-            | Phase::AwaitLateMark
-            | Phase::AwaitLateReplay
-            | Phase::Spreading(After::LateReplay)
-            | Phase::Cut { .. } => true,
             Phase::Tail | Phase::AwaitTail => false,
-            _ => self.holds_throughout,
+            Phase::GivingUp => self.holds_throughout,
+            _ => self.holds_throughout || self.is_closing,
         }
     }
 

@@ -176,7 +176,7 @@ impl Interest {
         let granted = known.current.sent.saturating_add(remaining);
         known.current.granted = Some(granted);
         let next = match &mut known.passage {
-            Passage::There(place) => {
+            Passage::There { place, .. } => {
                 place.granted = Some(place.sent.saturating_add(remaining));
                 Some(place.granted)
             }
@@ -270,7 +270,7 @@ impl Interest {
     /// The next connection sent a message.
     pub(crate) fn sent_by_next(&mut self, key: Key) {
         if let Some(known) = self.get_mut(key)
-            && let Passage::There(place) = &mut known.passage
+            && let Passage::There { place, .. } = &mut known.passage
         {
             place.sent += 1;
         }

@@ -12,8 +12,11 @@ pub(super) enum Fate {
     /// To the client as it comes.
     #[default]
     Forward,
-    /// The same, and remembered, because the next connection will send it too.
-    ForwardAndMatch(Box<FrameHasher>),
+    /// The same, and remembered, because the next connection will send it too, surely or perhaps.
+    ForwardAndMatch {
+        hasher: Box<FrameHasher>,
+        surely: bool,
+    },
     /// Kept until it is whole, then judged.
     Hold(Box<Held>),
     /// Nobody wants it.
@@ -22,7 +25,7 @@ pub(super) enum Fate {
 
 impl Fate {
     pub(super) fn passes(&self) -> bool {
-        matches!(self, Self::Forward | Self::ForwardAndMatch(_))
+        matches!(self, Self::Forward | Self::ForwardAndMatch { .. })
     }
 }
 
@@ -62,8 +65,7 @@ impl LinkState {
 
     /// Whether the client has had the beginning of a message, and not its end.
     pub(super) fn is_forwarding(&self) -> bool {
-        let forwards = matches!(self.fate, Fate::Forward | Fate::ForwardAndMatch(_));
-        forwards && !self.parser.at_boundary()
+        self.fate.passes() && !self.parser.at_boundary()
     }
 
     /// Whether a `+OK` that came is none of the client's business.

@@ -35,12 +35,12 @@ pub(crate) struct Pending {
     pub(crate) frame: Vec<u8>,
 }
 
-/// How often the current connection delivered a frame that the next one still owes.
+/// How often the current connection delivered a frame whose copy has not come on the next one.
 #[derive(Debug, Default, Clone, Copy)]
 struct Owed {
-    fresh: u32,
-    /// Delivered before the fence: the next connection may never have had it.
-    aged: u32,
+    surely: u32,
+    /// Delivered before its subscription was fenced: perhaps routed before the next connection had that.
+    perhaps: u32,
 }
 
 /// The skew of the two streams.
@@ -57,13 +57,18 @@ pub(crate) struct Matching {
 }
 
 impl Matching {
-    /// The client got a frame from the current connection.
-    pub(crate) fn delivered_by_current(&mut self, hash: FrameHash) {
+    /// The client got a frame from the current connection, and will surely get a copy from the next one, or perhaps.
+    pub(crate) fn delivered_by_current(&mut self, hash: FrameHash, surely: bool) {
         if let Some(number) = self.oldest_twin(hash) {
             self.cancel(number);
             return;
         }
-        self.owed.entry(hash).or_default().fresh += 1;
+        let owed = self.owed.entry(hash).or_default();
+        if surely {
+            owed.surely += 1;
+        } else {
+            owed.perhaps += 1;
+        }
         self.owed_frames += 1;
     }
 
@@ -73,12 +78,12 @@ impl Matching {
             return false;
         };
         // The next connection delivers in order too: the older debt first.
-        if owed.aged > 0 {
-            owed.aged -= 1;
+        if owed.perhaps > 0 {
+            owed.perhaps -= 1;
         } else {
-            owed.fresh -= 1;
+            owed.surely -= 1;
         }
-        if owed.aged == 0 && owed.fresh == 0 {
+        if owed.perhaps == 0 && owed.surely == 0 {
             self.owed.remove(&hash);
         }
         self.owed_frames -= 1;
@@ -115,19 +120,12 @@ impl Matching {
         }
     }
 
-    /// What the current connection has delivered so far lies before the fence.
-    pub(crate) fn age(&mut self) {
-        for owed in self.owed.values_mut() {
-            owed.aged += std::mem::take(&mut owed.fresh);
-        }
-    }
-
-    /// The next connection has passed the fence too: it will not send what is still owed from before.
-    pub(crate) fn forget_aged(&mut self) {
+    /// The next connection has passed the fence too: what it perhaps owed from before, it will not send.
+    pub(crate) fn forget_perhaps(&mut self) {
         self.owed.retain(|_, owed| {
-            self.owed_frames -= owed.aged as usize;
-            owed.aged = 0;
-            owed.fresh > 0
+            self.owed_frames -= owed.perhaps as usize;
+            owed.perhaps = 0;
+            owed.surely > 0
         });
     }
 

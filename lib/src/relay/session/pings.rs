@@ -20,10 +20,6 @@ pub(crate) enum Fence {
     Next,
     /// The next connection has the queue subscriptions.
     Queue,
-    /// The current connection has confirmed the late subscriptions.
-    LateMark,
-    /// The next connection has them too.
-    LateReplay,
     /// The current connection has everything the client published.
     LastPublish,
     /// The current connection delivers nothing any more.

@@ -26,9 +26,13 @@ impl Session {
             .is_some_and(|handover| !handover.is_in_tail())
     }
 
-    pub(in crate::relay::session) fn delivered_by_current(&mut self, hash: FrameHash) {
+    pub(in crate::relay::session) fn delivered_by_current(
+        &mut self,
+        hash: FrameHash,
+        surely: bool,
+    ) {
         if let Some(handover) = &mut self.handover {
-            handover.matching.delivered_by_current(hash);
+            handover.matching.delivered_by_current(hash, surely);
             if handover.matching.owed() > MOST_OWED {
                 handover.abort = Some(Abort::TooSlow);
             }

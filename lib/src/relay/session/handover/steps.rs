@@ -27,6 +27,8 @@ impl Session {
             is_same_server: move_to.is_same_server,
             is_forced: move_to.is_forced,
             holds_throughout: !self.client.options.echo,
+            has_caught_up: false,
+            is_closing: false,
             held_since: None,
             abort: None,
             refusals: Vec::new(),
@@ -46,18 +48,17 @@ impl Session {
             handover.held_since = Some(now);
         }
         match handover.phase {
-            Phase::Marking => {
-                self.interest.mark();
-                self.enter(Phase::AwaitMark, now);
-                self.fence_current(Fence::Mark);
-            }
-            Phase::Closing if self.interest.has_late() => {
-                self.enter(Phase::AwaitLateMark, now);
-                self.fence_current(Fence::LateMark);
-            }
+            Phase::Marking => self.mark(now),
+            Phase::Closing if self.interest.has_late() => self.mark(now),
             Phase::Closing => self.cut(now),
             _ => {}
         }
+    }
+
+    fn mark(&mut self, now: Instant) {
+        self.interest.mark();
+        self.enter(Phase::AwaitMark, now);
+        self.fence_current(Fence::Mark);
     }
 
     pub(super) fn enter(&mut self, phase: Phase, now: Instant) {
@@ -106,11 +107,11 @@ impl Session {
             }
             (Phase::AwaitReplay, Fence::Replay) => self.let_spread(After::Replay, now),
             (Phase::AwaitCurrentFence, Fence::Current) => {
-                handover.matching.age();
+                self.interest.fence_moved();
                 self.let_spread(After::CurrentFence, now);
             }
             (Phase::AwaitNextFence, Fence::Next) => {
-                handover.matching.forget_aged();
+                handover.matching.forget_perhaps();
                 if self.interest.move_marked(true, &mut self.transmit.next) > 0 {
                     self.enter(Phase::AwaitQueue, now);
                     self.fence_next(Fence::Queue);
@@ -119,12 +120,6 @@ impl Session {
                 }
             }
             (Phase::AwaitQueue, Fence::Queue) => self.let_spread(After::Queue, now),
-            (Phase::AwaitLateMark, Fence::LateMark) => {
-                self.interest.move_late(&mut self.transmit.next);
-                self.enter(Phase::AwaitLateReplay, now);
-                self.fence_next(Fence::LateReplay);
-            }
-            (Phase::AwaitLateReplay, Fence::LateReplay) => self.let_spread(After::LateReplay, now),
             (Phase::Cut { .. }, Fence::LastPublish) => {
                 self.current.swallows_ok = self.client.options.verbose;
             }
@@ -176,12 +171,23 @@ impl Session {
                 self.fence_next(Fence::Next);
             }
             After::Queue => self.close_gate(now),
-            After::LateReplay => self.cut(now),
         }
     }
 
+    /// What the client subscribed meanwhile takes the same steps from the mark on: once while it goes on, which takes its
+    /// time on another server, and then, for the little that came in between, while it is held and nothing can be late.
     fn close_gate(&mut self, now: Instant) {
-        self.enter(Phase::Closing, now);
+        let Some(handover) = &mut self.handover else {
+            return;
+        };
+        let phase = if self.interest.has_late() && !handover.has_caught_up {
+            handover.has_caught_up = true;
+            Phase::Marking
+        } else {
+            handover.is_closing = true;
+            Phase::Closing
+        };
+        self.enter(phase, now);
         self.gate_is_taken(now);
     }
 

@@ -27,32 +27,37 @@ impl Interest {
         })
     }
 
-    /// Subscribes on the next connection what came after the mark; how many.
-    pub(crate) fn move_late(&mut self, out: &mut Vec<u8>) -> usize {
-        self.move_those(out, |known| matches!(known.passage, Passage::Here))
-    }
-
     fn move_those(&mut self, out: &mut Vec<u8>, which: impl Fn(&Subscription) -> bool) -> usize {
         // In the order in which the client subscribed.
         let mut moving: Vec<_> = self.slots.iter_mut().flatten().collect();
         moving.retain(|(_, known)| known.is_live() && which(known));
         moving.sort_unstable_by_key(|(serial, _)| *serial);
         for (_, known) in &mut moving {
-            known.passage = Passage::There(known.subscribe(out));
+            let place = known.subscribe(out);
+            known.passage = Passage::There {
+                place,
+                fenced: false,
+            };
         }
         moving.len()
     }
 
-    /// The next connection's server refused what was meant; how many.
-    pub(crate) fn refused_on_next(&mut self, meant: &Meant<'_>) -> usize {
-        let mut refused = 0;
+    /// The current connection has passed a fence behind the moment when the next one had all that is there.
+    pub(crate) fn fence_moved(&mut self) {
+        for (_, known) in self.slots.iter_mut().flatten() {
+            if let Passage::There { fenced, .. } = &mut known.passage {
+                *fenced = true;
+            }
+        }
+    }
+
+    /// The next connection's server refused what was meant.
+    pub(crate) fn refused_on_next(&mut self, meant: &Meant<'_>) {
         for (_, known) in self.slots.iter_mut().flatten() {
             if known.is_on_next() && meant.is(known) {
                 known.passage = Passage::Refused;
-                refused += 1;
             }
         }
-        refused
     }
 
     /// Unsubscribes everything on the current connection.
@@ -76,7 +81,7 @@ impl Interest {
     pub(crate) fn switch(&mut self) {
         self.remove_those(|_, known| matches!(known.passage, Passage::Refused));
         for (_, known) in self.slots.iter_mut().flatten() {
-            if let Passage::There(place) = known.passage {
+            if let Passage::There { place, .. } = known.passage {
                 known.current = place;
                 known.passage = Passage::Moved;
             }

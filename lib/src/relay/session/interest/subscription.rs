@@ -44,7 +44,11 @@ pub(super) enum Passage {
     /// Refused there: the client loses it if it moves.
     Refused,
     /// Subscribed there.
-    There(Place),
+    There {
+        place: Place,
+        /// What the current connection delivers from here on comes there too.
+        fenced: bool,
+    },
     /// It has moved with its client; copies of what the former connection delivered may still come.
     Moved,
 }
@@ -85,12 +89,17 @@ impl Subscription {
     }
 
     pub(crate) fn is_on_next(&self) -> bool {
-        matches!(self.passage, Passage::There(_))
+        matches!(self.passage, Passage::There { .. })
+    }
+
+    /// Whether the next connection is sure to send what the current one delivers now.
+    pub(crate) fn is_fenced(&self) -> bool {
+        matches!(self.passage, Passage::There { fenced: true, .. })
     }
 
     /// Whether another connection may still send what was delivered.
     pub(super) fn may_be_copied(&self) -> bool {
-        matches!(self.passage, Passage::There(_) | Passage::Moved)
+        matches!(self.passage, Passage::There { .. } | Passage::Moved)
     }
 
     pub(crate) fn is_live(&self) -> bool {

@@ -4,6 +4,7 @@ mod bounds;
 mod contract;
 mod exactness;
 mod failures;
+mod late;
 mod refusals;
 mod script;
 mod simulation;

@@ -85,6 +85,7 @@ impl Session {
         let subscription = self.interest.get(key);
         let is_queue = subscription.is_some_and(|known| known.is_queue());
         let is_on_next = subscription.is_some_and(|known| known.is_on_next());
+        let surely = subscription.is_some_and(|known| known.is_fenced());
         let mut hasher = FrameHasher::default();
         if self.owes_copies() && !is_queue {
             // After the switch: perhaps a late copy of what the former connection delivered.
@@ -100,7 +101,8 @@ impl Session {
         }
         if is_on_next && !is_queue && self.matches_frames() {
             hasher.update(line);
-            return Fate::ForwardAndMatch(Box::new(hasher));
+            let hasher = Box::new(hasher);
+            return Fate::ForwardAndMatch { hasher, surely };
         }
         Fate::Forward
     }
@@ -110,7 +112,7 @@ impl Session {
         match &mut self.current.fate {
             Fate::Forward => return true,
             Fate::Drop => return false,
-            Fate::ForwardAndMatch(hasher) => hasher.update(bytes),
+            Fate::ForwardAndMatch { hasher, .. } => hasher.update(bytes),
             Fate::Hold(held) => {
                 held.hasher.update(bytes);
                 held.frame.extend_from_slice(bytes);
@@ -119,7 +121,9 @@ impl Session {
         let passes = self.current.fate.passes();
         if last {
             match std::mem::take(&mut self.current.fate) {
-                Fate::ForwardAndMatch(hasher) => self.delivered_by_current(hasher.finish()),
+                Fate::ForwardAndMatch { hasher, surely } => {
+                    self.delivered_by_current(hasher.finish(), surely);
+                }
                 Fate::Hold(held) => self.judge_copy(*held),
                 Fate::Forward | Fate::Drop => {}
             }
