@@ -46,6 +46,8 @@ pub(crate) enum Abort {
     SubscriptionDenied { subject: String },
     #[error("the server said {text} to the new connection")]
     Refused { text: String },
+    #[error("the new connection sent a message larger than what may be kept")]
+    TooLarge,
     #[error("the new connection does not keep up")]
     TooSlow,
     #[error("the new connection was lost")]
@@ -123,6 +125,10 @@ impl Handover {
     /// Whether the current connection was left, and the other one is not yet in its place.
     pub(super) fn has_cut(&self) -> bool {
         matches!(self.phase, Phase::Cut { .. })
+    }
+
+    fn owes_too_much(&self) -> bool {
+        self.matching.owed() > MOST_OWED
     }
 
     fn is_over_for_current(&self) -> bool {

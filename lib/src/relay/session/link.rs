@@ -1,7 +1,7 @@
 //! What a session knows of one upstream connection.
 
 use super::interest::Key;
-use super::matching::FrameHasher;
+use super::matching::{FrameHash, FrameHasher};
 use super::pings::Pings;
 use super::refusals::Refusals;
 use crate::relay::protocol::{ParseLimits, ServerParser};
@@ -31,9 +31,41 @@ impl Fate {
 
 /// A message that is judged once it is whole.
 pub(super) struct Held {
-    pub(super) key: Key,
-    pub(super) frame: Vec<u8>,
-    pub(super) hasher: FrameHasher,
+    key: Key,
+    hasher: FrameHasher,
+    frame: Vec<u8>,
+    /// More than this is not kept: then all that can be said is whether it is a copy.
+    room: usize,
+    is_too_large: bool,
+}
+
+impl Held {
+    pub(super) fn new(key: Key, room: usize) -> Self {
+        Self {
+            key,
+            hasher: FrameHasher::default(),
+            frame: Vec::new(),
+            room,
+            is_too_large: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        if self.frame.len() + bytes.len() > self.room {
+            self.is_too_large = true;
+            self.frame = Vec::new();
+        }
+        if !self.is_too_large {
+            self.frame.extend_from_slice(bytes);
+        }
+    }
+
+    /// It is whole: whose it is, what it is, and all of it if it was kept.
+    pub(super) fn finish(self) -> (Key, FrameHash, Option<Vec<u8>>) {
+        let frame = (!self.is_too_large).then_some(self.frame);
+        (self.key, self.hasher.finish(), frame)
+    }
 }
 
 /// One upstream connection.

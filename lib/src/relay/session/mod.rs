@@ -75,7 +75,8 @@ pub(crate) struct SessionSettings {
     pub(crate) interest: InterestLimits,
     pub(crate) timing: HandoverTiming,
     pub(crate) info: InfoRewrite,
-    /// How many bytes of messages may wait for their twin, or for the client.
+    /// How many bytes of messages may wait for their twin, or for the client; besides them one message, of as many bytes or
+    /// of the longest that the server promises.
     pub(crate) pending_bytes: usize,
 }
 
@@ -194,6 +195,8 @@ pub(crate) struct Session {
     /// There is no current connection; the client waits.
     outage: bool,
     transmit: Transmit,
+    /// The longest payload that its server lets anyone publish.
+    max_payload: u64,
     /// Whole frames for the client that wait for the end of the one under way.
     deferred: Vec<u8>,
     events: VecDeque<Event>,
@@ -226,6 +229,7 @@ impl Session {
             handovers: 0,
             outage: false,
             transmit: Transmit::default(),
+            max_payload: info.max_payload,
             deferred: Vec::new(),
             events: VecDeque::new(),
             traffic: Traffic::default(),

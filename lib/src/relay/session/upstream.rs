@@ -6,8 +6,14 @@ mod next;
 use std::time::Instant;
 
 use super::interest::Key;
+use super::link::{Fate, Held};
 use super::{Event, Link, Session, UpstreamError, Verdict, Welcome};
 use crate::relay::protocol::{self, ServerInfo};
+
+/// As much may a server promise: more than nats-server's own limit for what waits for a client makes no sense.
+const LARGEST_PROMISE: u64 = 64 * 1024 * 1024;
+/// In front of a payload.
+const LONGEST_LINE: u64 = 64 * 1024;
 
 impl Session {
     /// Judges the first of the unread bytes of an upstream connection. Nothing of the next connection is ever passed on
@@ -32,6 +38,15 @@ impl Session {
             let deferred = std::mem::take(&mut self.deferred);
             self.transmit.client.extend_from_slice(&deferred);
         }
+    }
+
+    /// For a message that is judged once it is whole.
+    pub(super) fn hold(&self, key: Key, line: &[u8]) -> Fate {
+        let promised = self.max_payload.min(LARGEST_PROMISE) + LONGEST_LINE;
+        let promised = usize::try_from(promised).unwrap_or(usize::MAX);
+        let mut held = Held::new(key, self.settings.pending_bytes.max(promised));
+        held.push(line);
+        Fate::Hold(Box::new(held))
     }
 
     /// Gives the client a whole frame that was kept, unless its subscription has ended.
@@ -76,6 +91,7 @@ impl Session {
         let line = protocol::rewrite_info(json, &self.settings.info)?;
         let headers = self.client.options.headers && info.headers;
         self.client.parser.set_max_payload(info.max_payload);
+        self.max_payload = info.max_payload;
         self.client.parser.set_headers(headers);
         if self.client.options.understands_info {
             match &mut self.client.welcome {

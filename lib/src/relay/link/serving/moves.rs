@@ -117,7 +117,7 @@ pub(super) fn reason(abort: &Abort) -> HandoverReason {
         Abort::Timeout => HandoverReason::Timeout,
         Abort::SubscriptionDenied { .. } => HandoverReason::SubscriptionDenied,
         Abort::Refused { .. } => HandoverReason::Refused,
-        Abort::TooSlow => HandoverReason::SlowClient,
+        Abort::TooSlow | Abort::TooLarge => HandoverReason::SlowClient,
         Abort::NextLost | Abort::CurrentLost => HandoverReason::UpstreamLost,
     }
 }

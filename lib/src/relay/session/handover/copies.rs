@@ -1,9 +1,10 @@
 //! What the rest of the session asks about frames while both connections deliver.
 
-use super::{Abort, MOST_OWED, Phase};
+use std::time::Instant;
+
+use super::{Abort, Phase};
 use crate::relay::session::Session;
-use crate::relay::session::interest::Subscription;
-use crate::relay::session::link::Held;
+use crate::relay::session::interest::{Key, Subscription};
 use crate::relay::session::matching::FrameHash;
 
 impl Session {
@@ -33,10 +34,17 @@ impl Session {
     ) {
         if let Some(handover) = &mut self.handover {
             handover.matching.delivered_by_current(hash, surely);
-            if handover.matching.owed() > MOST_OWED {
+            // Behind the cut there is no way back, and no more to come than the server had.
+            if handover.owes_too_much() && !handover.has_cut() {
                 handover.abort = Some(Abort::TooSlow);
             }
         }
+    }
+
+    /// Whether the former connection waits, behind the cut, until copies have come of what it delivered.
+    pub(in crate::relay::session) fn waits_for_copies(&self) -> bool {
+        let handover = self.handover.as_ref();
+        handover.is_some_and(|handover| handover.has_cut() && handover.owes_too_much())
     }
 
     pub(in crate::relay::session) fn was_delivered(&mut self, hash: FrameHash) -> bool {
@@ -45,26 +53,31 @@ impl Session {
     }
 
     /// A whole frame of the next connection, of a subscription that both have.
-    pub(in crate::relay::session) fn keep_or_settle(&mut self, held: Held) {
+    pub(in crate::relay::session) fn keep_or_settle(
+        &mut self,
+        key: Key,
+        hash: FrameHash,
+        frame: Option<Vec<u8>>,
+        now: Instant,
+    ) {
         let Some(handover) = &mut self.handover else {
             return;
         };
         if handover.phase == Phase::GivingUp {
             return;
         }
-        let hash = held.hasher.finish();
-        let is_wanted = self
-            .interest
-            .get(held.key)
-            .is_some_and(Subscription::is_live);
+        let is_wanted = self.interest.get(key).is_some_and(Subscription::is_live);
         if handover.matching.was_delivered(hash) || !is_wanted {
             return;
         }
-        if handover.is_over_for_current() {
-            self.traffic.downstream_messages += 1;
-            self.deliver_kept(held.key, &held.frame);
-        } else {
-            handover.matching.keep(held.key, hash, held.frame);
+        let is_over_for_current = handover.is_over_for_current();
+        match frame {
+            Some(frame) if is_over_for_current => {
+                self.traffic.downstream_messages += 1;
+                self.deliver_kept(key, &frame);
+            }
+            Some(frame) => handover.matching.keep(key, hash, frame),
+            None => self.give_up(Abort::TooLarge, now),
         }
     }
 }

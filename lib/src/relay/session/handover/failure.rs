@@ -13,7 +13,9 @@ impl Session {
             return;
         };
         match handover.phase {
-            Phase::Cut { .. } => self.events.push_back(Event::CloseClient(abort)),
+            Phase::Cut { .. } => self.close_client(abort),
+            // A message of its own is missing.
+            Phase::Tail | Phase::AwaitTail if abort == Abort::TooLarge => self.close_client(abort),
             Phase::Tail | Phase::AwaitTail => self.finish(),
             Phase::GivingUp => self.given_up(),
             _ => {
@@ -27,6 +29,11 @@ impl Session {
                 self.fence_next(Fence::GivenUp);
             }
         }
+    }
+
+    /// The client has to come again: what it would get has a hole.
+    pub(in crate::relay::session) fn close_client(&mut self, abort: Abort) {
+        self.events.push_back(Event::CloseClient(abort));
     }
 
     /// The next connection is not needed any more, or is gone.
@@ -57,8 +64,7 @@ impl Session {
     pub(in crate::relay::session) fn handover_without_current(&mut self) -> bool {
         match &mut self.handover {
             Some(handover) if handover.has_cut() => {
-                self.events
-                    .push_back(Event::CloseClient(Abort::CurrentLost));
+                self.close_client(Abort::CurrentLost);
                 false
             }
             Some(handover) if handover.is_in_tail() => {

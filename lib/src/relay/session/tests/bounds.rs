@@ -3,7 +3,7 @@
 use super::script::{PLAIN, Script};
 use super::settings;
 use super::simulation::INFO;
-use crate::relay::session::{InterestLimits, Link, Loss, SessionSettings};
+use crate::relay::session::{Abort, Event, InterestLimits, Link, Loss, SessionSettings};
 
 #[test]
 fn a_flood_of_pings_is_read_as_fast_as_it_is_answered() {
@@ -65,4 +65,121 @@ fn who_comes_and_goes_in_a_long_handover_stays_within_the_limits() {
     }
     script.client("SUB abc 89\r\n").unwrap();
     assert!(script.client("SUB abc 88\r\n").is_err(), "an eleventh");
+}
+
+/// Frames of 100,000 bytes, where a thousand is allowed.
+fn narrow(is_forced: bool) -> Script {
+    let settings = SessionSettings {
+        pending_bytes: 1000,
+        ..settings()
+    };
+    let info = br#"{"server_id":"S","max_payload":1000}"#;
+    let mut script = Script::told(info, settings, PLAIN);
+    script.client("SUB a 1\r\nSUB b 2\r\n").unwrap();
+    script.begin(true, is_forced);
+    script.answer(Link::Current);
+    script.answer(Link::Next);
+    script
+}
+
+fn large(letter: &str) -> String {
+    format!("MSG a 1 100000\r\n{}\r\n", letter.repeat(100_000))
+}
+
+#[test]
+fn a_copy_may_be_larger_than_what_is_kept() {
+    let mut script = narrow(false);
+    script.current(large("x"));
+    script.next(large("x"));
+    script.finish();
+    assert_eq!(script.heard(), large("x"));
+    assert_eq!(script.switches(), 1);
+    assert_eq!(
+        script.events.last(),
+        Some(&Event::Finished { unmatched: 0 })
+    );
+}
+
+#[test]
+fn more_than_may_be_kept_ends_a_handover() {
+    let mut script = narrow(false);
+    script.next(large("x"));
+    script.finish();
+    assert_eq!(script.events, [Event::GivenUp(Abort::TooLarge)]);
+    // The connection in use delivers it.
+    script.current(large("x"));
+    assert_eq!(script.heard(), large("x"));
+}
+
+/// Comes as far as the change, with a copy still owed.
+fn in_the_tail() -> Script {
+    let mut script = narrow(false);
+    script.answer(Link::Current);
+    script.answer(Link::Next);
+    // Behind the cut, and behind every fence.
+    script.current(large("x"));
+    script.go_on();
+    assert_eq!(script.switches(), 1, "{:?}", script.events);
+    assert_eq!(script.heard(), large("x"));
+    script
+}
+
+#[test]
+fn behind_the_change_a_late_copy_may_be_large() {
+    let mut script = in_the_tail();
+    script.current(large("x"));
+    assert_eq!(script.heard(), "");
+    // With nothing owed everything passes.
+    script.current(large("y"));
+    assert_eq!(script.heard(), large("y"));
+    script.finish();
+    assert_eq!(
+        script.events.last(),
+        Some(&Event::Finished { unmatched: 0 })
+    );
+}
+
+#[test]
+fn behind_the_change_what_cannot_be_kept_ends_the_client() {
+    let mut script = in_the_tail();
+    script.current(large("y"));
+    assert_eq!(
+        script.events.last(),
+        Some(&Event::CloseClient(Abort::TooLarge))
+    );
+}
+
+#[test]
+fn behind_the_cut_a_backlog_is_read_as_fast_as_its_copies_come() {
+    let mut script = Script::new(settings(), PLAIN);
+    script.client("SUB a 1\r\n").unwrap();
+    script.begin(true, false);
+    script.answer(Link::Current);
+    script.answer(Link::Next);
+    script.answer(Link::Current);
+    script.answer(Link::Next);
+    let left = script.told_to(Link::Current);
+    assert_eq!(left, "PING\r\nUNSUB 1\r\nPING\r\n");
+    let frames: String = (0..300_000)
+        .map(|number| format!("MSG a 1 6\r\n{number:06}\r\n"))
+        .collect();
+    // In pieces, as a shell reads.
+    for piece in frames.as_bytes().chunks(64 * 1024) {
+        script.current(piece);
+    }
+    let first = script.heard().len();
+    assert!(first < frames.len() * 3 / 4, "{first}");
+    script.now += settings().timing.step / 2;
+    script.session.handle_timeout(script.now);
+    script.settle();
+    assert_eq!(script.events, []);
+    for piece in frames.as_bytes().chunks(64 * 1024) {
+        script.next(piece);
+        script.current("");
+    }
+    assert_eq!(first + script.heard().len(), frames.len());
+    script.current("PONG\r\nPONG\r\n");
+    script.next("PONG\r\n");
+    assert_eq!(script.switches(), 1);
+    assert_eq!(script.heard(), "");
 }

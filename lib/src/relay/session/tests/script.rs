@@ -20,6 +20,7 @@ pub(super) struct Script {
     pub(super) session: Session,
     pub(super) now: Instant,
     pub(super) events: Vec<Event>,
+    info: Vec<u8>,
     from_client: Vec<u8>,
     from_current: Vec<u8>,
     from_next: Vec<u8>,
@@ -35,9 +36,9 @@ impl Script {
 
     /// With another INFO of the server.
     pub(super) fn told(info: &[u8], settings: SessionSettings, options: ClientOptions) -> Self {
-        let info = ServerInfo::parse(info).unwrap();
         Self {
-            session: Session::new(settings, options, &info),
+            session: Session::new(settings, options, &ServerInfo::parse(info).unwrap()),
+            info: info.to_vec(),
             now: Instant::now(),
             events: Vec::new(),
             from_client: Vec::new(),
@@ -152,7 +153,7 @@ impl Script {
     }
 
     pub(super) fn begin(&mut self, is_same_server: bool, is_forced: bool) {
-        let info = INFO.to_vec();
+        let info = self.info.clone();
         let move_to = Move {
             info,
             is_same_server,

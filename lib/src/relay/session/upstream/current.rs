@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::relay::protocol::{ServerOp, Step};
 use crate::relay::session::denied::{Denial, TOO_MANY};
+use crate::relay::session::handover::Abort;
 use crate::relay::session::interest::Key;
 use crate::relay::session::link::{Fate, Held};
 use crate::relay::session::matching::FrameHasher;
@@ -23,6 +24,9 @@ impl Session {
         now: Instant,
     ) -> Result<Verdict, UpstreamError> {
         let mut verdict = Verdict::default();
+        if self.waits_for_copies() {
+            return Ok(verdict);
+        }
         loop {
             if self.client_is_between_frames() {
                 self.flush_deferred();
@@ -44,7 +48,7 @@ impl Session {
                 Step::More => break,
                 Step::Payload { length, last } => {
                     let bytes = rest.get(..length).unwrap_or_default();
-                    (length, self.more_of_current(bytes, last))
+                    (length, self.more_of_current(bytes, last, now))
                 }
                 Step::Line {
                     op: ServerOp::Message { sid, .. },
@@ -89,12 +93,7 @@ impl Session {
         let mut hasher = FrameHasher::default();
         if self.owes_copies() && !is_queue {
             // After the switch: perhaps a late copy of what the former connection delivered.
-            hasher.update(line);
-            return Fate::Hold(Box::new(Held {
-                key,
-                frame: line.to_vec(),
-                hasher,
-            }));
+            return self.hold(key, line);
         }
         if !self.deliver(key, sid) {
             return Fate::Drop;
@@ -108,15 +107,12 @@ impl Session {
     }
 
     /// More of the message under way; whether it is passed on.
-    fn more_of_current(&mut self, bytes: &[u8], last: bool) -> bool {
+    fn more_of_current(&mut self, bytes: &[u8], last: bool, now: Instant) -> bool {
         match &mut self.current.fate {
             Fate::Forward => return true,
             Fate::Drop => return false,
             Fate::ForwardAndMatch { hasher, .. } => hasher.update(bytes),
-            Fate::Hold(held) => {
-                held.hasher.update(bytes);
-                held.frame.extend_from_slice(bytes);
-            }
+            Fate::Hold(held) => held.push(bytes),
         }
         let passes = self.current.fate.passes();
         if last {
@@ -124,7 +120,7 @@ impl Session {
                 Fate::ForwardAndMatch { hasher, surely } => {
                     self.delivered_by_current(hasher.finish(), surely);
                 }
-                Fate::Hold(held) => self.judge_copy(*held),
+                Fate::Hold(held) => self.judge_copy(*held, now),
                 Fate::Forward | Fate::Drop => {}
             }
         }
@@ -132,11 +128,15 @@ impl Session {
     }
 
     /// A whole message of the connection that became the current one.
-    fn judge_copy(&mut self, held: Held) {
-        if self.was_delivered(held.hasher.finish()) {
+    fn judge_copy(&mut self, held: Held, now: Instant) {
+        let (key, hash, frame) = held.finish();
+        if self.was_delivered(hash) {
             return;
         }
-        self.deliver_kept(held.key, &held.frame);
+        match frame {
+            Some(frame) => self.deliver_kept(key, &frame),
+            None => self.give_up(Abort::TooLarge, now),
+        }
     }
 
     fn line_of_current(&mut self, op: ServerOp<'_>, now: Instant) -> Result<Line, UpstreamError> {

@@ -6,7 +6,6 @@ use crate::relay::protocol::{ServerInfo, ServerOp, Step};
 use crate::relay::session::denied::Denial;
 use crate::relay::session::handover::Abort;
 use crate::relay::session::link::{Fate, Held};
-use crate::relay::session::matching::FrameHasher;
 use crate::relay::session::pings::Owner;
 use crate::relay::session::{Session, UpstreamError, Verdict};
 
@@ -37,7 +36,7 @@ impl Session {
             verdict.skip += length;
             match step {
                 Step::More => {}
-                Step::Payload { last, .. } => self.more_of_next(bytes, last),
+                Step::Payload { last, .. } => self.more_of_next(bytes, last, now),
                 Step::Line {
                     op: ServerOp::Message { sid, .. },
                     ..
@@ -59,44 +58,41 @@ impl Session {
         if let Some(key) = key {
             self.interest.sent_by_next(key);
         }
-        let Some(next) = &mut self.next else {
-            return;
-        };
-        next.fate = key.map_or(Fate::Drop, |key| {
-            let mut hasher = FrameHasher::default();
-            hasher.update(line);
-            Fate::Hold(Box::new(Held {
-                key,
-                frame: line.to_vec(),
-                hasher,
-            }))
-        });
+        let fate = key.map_or(Fate::Drop, |key| self.hold(key, line));
+        if let Some(next) = &mut self.next {
+            next.fate = fate;
+        }
     }
 
-    fn more_of_next(&mut self, bytes: &[u8], last: bool) {
+    fn more_of_next(&mut self, bytes: &[u8], last: bool, now: Instant) {
         let Some(next) = &mut self.next else {
             return;
         };
         if let Fate::Hold(held) = &mut next.fate {
-            held.hasher.update(bytes);
-            held.frame.extend_from_slice(bytes);
+            held.push(bytes);
         }
         if last && let Fate::Hold(held) = std::mem::take(&mut next.fate) {
-            self.judge_next(*held);
+            self.judge_next(*held, now);
         }
     }
 
-    fn judge_next(&mut self, held: Held) {
-        let Some(subscription) = self.interest.get(held.key) else {
+    fn judge_next(&mut self, held: Held, now: Instant) {
+        let (key, hash, frame) = held.finish();
+        let Some(subscription) = self.interest.get(key) else {
             return;
         };
-        if subscription.is_queue() {
-            // One member of the group gets each message: nobody else will deliver it.
-            self.traffic.downstream_messages += 1;
-            self.deliver_kept(held.key, &held.frame);
+        if !subscription.is_queue() {
+            self.keep_or_settle(key, hash, frame, now);
             return;
         }
-        self.keep_or_settle(held);
+        match frame {
+            // One member of the group gets each message: nobody else will deliver it.
+            Some(frame) => {
+                self.traffic.downstream_messages += 1;
+                self.deliver_kept(key, &frame);
+            }
+            None => self.close_client(Abort::TooLarge),
+        }
     }
 
     /// A control line of the next connection; whether the handover must be looked at before more is read.
