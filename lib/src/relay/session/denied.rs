@@ -106,9 +106,9 @@ fn escaped<'a>(text: &'a [u8], name: &mut Vec<u8>) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
 
-    fn denied(names: &str) -> Option<(Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>)> {
+    fn denied(names: &str) -> Option<Denial> {
         let text = format!("Permissions Violation for Subscription to {names}");
-        Denial::parse(text.as_bytes()).map(|denial| (denial.subject, denial.queue, denial.sid))
+        Denial::parse(text.as_bytes())
     }
 
     #[test]
@@ -135,11 +135,12 @@ mod tests {
                 None,
             ),
         ] {
-            assert_eq!(
-                denied(names),
-                Some((subject.to_vec(), queue, sid)),
-                "{names}"
-            );
+            let denial = Denial {
+                subject: subject.to_vec(),
+                queue,
+                sid,
+            };
+            assert_eq!(denied(names), Some(denial), "{names}");
         }
     }
 
