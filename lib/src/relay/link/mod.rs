@@ -16,7 +16,7 @@ use tracing::debug;
 
 use crate::relay::admission::Admission;
 use crate::relay::dial::{Dialed, UpstreamStream};
-use crate::relay::protocol::ParseLimits;
+use crate::relay::protocol::{Connect, InfoRewrite, ParseLimits};
 use crate::relay::session::{HandoverTiming, InterestLimits, SessionSettings};
 use crate::relay::shared::Shared;
 use crate::store::Snapshot;
@@ -67,8 +67,10 @@ impl Here {
     }
 }
 
-fn session_settings(shared: &Shared) -> SessionSettings {
+fn session_settings(shared: &Shared, connect: &Connect) -> SessionSettings {
     let limits = shared.settings.limits;
+    // The relay moves a client away from a lame duck by itself. Only one that it cannot move has to know.
+    let lame_duck = (!connect.signed()).then_some(false);
     SessionSettings {
         parse: ParseLimits {
             control_line: limits.control_line,
@@ -83,7 +85,10 @@ fn session_settings(shared: &Shared) -> SessionSettings {
             tail: TAIL,
             route: shared.settings.route_wait,
         },
-        info: shared.info_rewrite(),
+        info: InfoRewrite {
+            lame_duck,
+            ..shared.info_rewrite()
+        },
         pending_bytes: limits.buffered,
     }
 }

@@ -64,7 +64,7 @@ impl Serving {
             understands_info: connect.understands_info(),
             headers: connect.headers(),
         };
-        let session = Session::new(session_settings(&shared), options, &info);
+        let session = Session::new(session_settings(&shared, &connect), options, &info);
         let client = Port::new(arrived.stream, &arrived.unread);
         let pump = Pump::new(session, client, upstream, patience(&shared), shared.meter());
         debug!(session = %admission.id, peer = %admission.peer, server = here.server, "relay: serving");

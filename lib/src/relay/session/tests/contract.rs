@@ -3,7 +3,8 @@
 use super::script::{PLAIN, Script};
 use super::settings;
 use super::simulation::INFO;
-use crate::relay::session::{Link, Loss};
+use crate::relay::protocol::InfoRewrite;
+use crate::relay::session::{Event, Link, Loss, SessionSettings};
 
 #[test]
 fn what_came_before_a_bad_info_is_delivered() {
@@ -38,7 +39,22 @@ fn what_is_told_of_the_next_server_follows_the_switch_to_it() {
     let [switched, lame_duck] = &script.events[..] else {
         panic!("{:?}", script.events);
     };
-    use crate::relay::session::Event;
     assert!(matches!(switched, Event::Switched { .. }));
     assert_eq!(lame_duck, &Event::LameDuck);
+}
+
+#[test]
+fn a_lame_duck_is_news_for_the_shell_and_not_for_a_client_that_it_moves() {
+    for (lame_duck, heard) in [(Some(false), r#""ldm":false"#), (None, r#""ldm":true"#)] {
+        let info = InfoRewrite {
+            lame_duck,
+            ..InfoRewrite::default()
+        };
+        let settings = SessionSettings { info, ..settings() };
+        let mut script = Script::new(settings, PLAIN);
+        script.client("PING\r\n").unwrap();
+        script.current("PONG\r\nINFO {\"server_id\":\"S\",\"ldm\":true}\r\n");
+        assert!(script.heard().contains(heard));
+        assert_eq!(script.events, [Event::LameDuck]);
+    }
 }
