@@ -4,15 +4,20 @@
 //!
 //! `scripts/test --long` does it a thousand times.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Result;
+use async_nats::ConnectOptions;
+use nats_mtls_tests::agent::AgentCommand;
 use nats_mtls_tests::bench::Sample;
-use nats_mtls_tests::load::Endpoint;
+use nats_mtls_tests::load::library::LibraryConversation;
 use nats_mtls_tests::load::sessions::{Outcome, Sessions};
+use nats_mtls_tests::load::{Clock, Endpoint, Topic};
 use nats_mtls_tests::long;
 use nats_mtls_tests::pki::{Authority, LeafSpec};
-use nats_mtls_tests::relay::Relay;
+use nats_mtls_tests::relay::{Relay, places};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::tls::TlsVersion;
 
@@ -31,16 +36,11 @@ struct Scene {
 }
 
 impl Scene {
-    async fn start(authority: Authority, servers: Vec<NatsServer>, mode: &str) -> Result<Self> {
-        let relay =
-            Relay::start(&authority, &servers, |agent| agent.flag("--rotation", mode)).await?;
-        let identity = authority.issue(&LeafSpec::client("peer"));
+    async fn start(authority: Authority, servers: Vec<NatsServer>) -> Result<Self> {
+        let relay = Relay::start(&authority, &servers, |agent| agent).await?;
         let peers = servers
             .iter()
-            .map(|server| {
-                let config = TlsVersion::Tls13.fixed_config(&identity, &authority.root_pem())?;
-                Ok(Endpoint::tls(server.port(), config))
-            })
+            .map(|server| peer(&authority, server))
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             sessions: Sessions::start(&relay, &servers, &peers, SESSIONS, RATE).await?,
@@ -50,10 +50,10 @@ impl Scene {
         })
     }
 
-    async fn alone(mode: &str) -> Result<Self> {
+    async fn alone() -> Result<Self> {
         let authority = Authority::new("root");
         let server = NatsServer::start(ServerSettings::new(&authority)).await?;
-        Self::start(authority, vec![server], mode).await
+        Self::start(authority, vec![server]).await
     }
 
     /// One handover of each session.
@@ -117,6 +117,13 @@ impl Scene {
     }
 }
 
+/// Beside the relay, straight to the server.
+fn peer(authority: &Authority, server: &NatsServer) -> Result<Endpoint> {
+    let identity = authority.issue(&LeafSpec::client("peer"));
+    let config = TlsVersion::Tls13.fixed_config(&identity, &authority.root_pem())?;
+    Ok(Endpoint::tls(server.port(), config))
+}
+
 fn nothing_is_wrong(outcome: &Outcome) {
     let stalls = Sample::new(outcome.stalls().iter().map(Duration::as_secs_f64));
     println!(
@@ -138,10 +145,7 @@ fn handovers() -> usize {
 
 #[tokio::test]
 async fn on_one_server() -> Result<()> {
-    let outcome = Scene::alone("handover")
-        .await?
-        .hand_over(handovers())
-        .await?;
+    let outcome = Scene::alone().await?.hand_over(handovers()).await?;
     assert!(outcome.handovers >= handovers());
     nothing_is_wrong(&outcome);
     Ok(())
@@ -151,17 +155,54 @@ async fn on_one_server() -> Result<()> {
 async fn on_a_cluster_of_three() -> Result<()> {
     let authority = Authority::new("root");
     let servers = NatsServer::start_cluster(ServerSettings::new(&authority), 3).await?;
-    let scene = Scene::start(authority, servers, "handover").await?;
+    let scene = Scene::start(authority, servers).await?;
     let outcome = scene.hand_over(handovers()).await?;
     assert!(outcome.handovers >= handovers());
     nothing_is_wrong(&outcome);
     Ok(())
 }
 
-/// What the handover is worth, and proof that the ledgers can fail.
+/// What the handover is worth, and proof that the ledgers can fail: a client that reconnects by
+/// itself, announced and in good order, misses what others publish until it is back.
 #[tokio::test]
 async fn a_rotation_that_reconnects_instead_does_lose_messages() -> Result<()> {
-    let outcome = Scene::alone("reconnect").await?.hand_over(28).await?;
-    assert!(outcome.down().lost > 0, "down: {:?}", outcome.down());
+    const TIMES: u64 = 2;
+    let authority = Authority::new("root");
+    let servers = [NatsServer::start(ServerSettings::new(&authority)).await?];
+    let reconnect = |agent: AgentCommand| agent.flag("--rotation", "reconnect");
+    let mut relay = Relay::start(&authority, &servers, reconnect).await?;
+    let notices = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&notices);
+    let options = ConnectOptions::new()
+        .name("library")
+        .event_callback(move |event| {
+            if event == async_nats::Event::LameDuckMode {
+                count.fetch_add(1, Relaxed);
+            }
+            std::future::ready(())
+        });
+    let client = options.connect(relay.url()).await?;
+    let topic = Topic {
+        name: "library".to_owned(),
+        rate: RATE,
+        size: 128,
+    };
+    let peer = peer(&authority, &servers[0])?;
+    let talk = LibraryConversation::start(client, &peer, &topic, Clock::start()).await?;
+    let mut at = places(&servers, std::slice::from_ref(&topic.name), None).await?;
+    for _ in 0..TIMES {
+        relay.renew(&authority)?;
+        at = relay.moved(&servers, &at, Duration::from_secs(30)).await?;
+    }
+    let handovers = relay.agent.status().await?["relay"]["handovers"].clone();
+    assert_eq!(handovers["fallback_reasons"]["configured"], TIMES);
+    assert_eq!(
+        (&handovers["ok"], &handovers["failed"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(notices.load(Relaxed), TIMES);
+    let down = talk.finish().await?.down;
+    assert!(down.lost > 0, "{down:?}");
+    assert_eq!(down.wrong(), down.lost, "{down:?}");
     Ok(())
 }

@@ -50,7 +50,8 @@ pub(crate) struct RelayArgs {
         value_name = "FILE"
     )]
     pub(crate) local_token_file: Option<PathBuf>,
-    /// How clients get onto a new certificate: without noticing, or by a notice and a close
+    /// How clients get onto a new certificate: without noticing, or by a reconnect of their own,
+    /// which they are told of (lame duck) and closed for 5s later, behind their last operation
     /// [default: handover]
     #[arg(
         long,

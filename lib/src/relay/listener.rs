@@ -53,8 +53,9 @@ pub enum ListenError {
 const FULL: &[u8] = b"-ERR 'maximum connections exceeded'\r\n";
 /// While the system has no file descriptor left, or no memory.
 const WHEN_EXHAUSTED: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
-/// For sessions to end after they were told to; what still runs then is cut.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// For sessions to end after they were told to: to let through what is on its way, and to close. What still runs then is
+/// cut.
+const LAST_WORDS: Duration = Duration::from_millis(2500);
 
 /// Refuses an address that would let strangers in.
 pub(super) async fn bind(settings: &RelaySettings) -> Result<TcpListener, ListenError> {

@@ -20,7 +20,8 @@
 //! }
 //! ```
 //! A session that cannot be moved at all (a signed nonce) calls `pace.impossible(permit)` and is
-//! asked once more, with `is_forced()`, before its certificate expires.
+//! asked once more, with `is_forced()`, before its certificate expires. One whose client is to
+//! reconnect by itself tells it first, calls `pace.told(permit, …)`, and moves with the next permit.
 
 mod turn;
 
@@ -96,6 +97,14 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
+    #[cfg(test)]
+    pub(crate) const fn forced() -> Self {
+        Self {
+            forced: true,
+            _slot: None,
+        }
+    }
+
     /// Whether this is the last chance: the certificate is about to expire, so that a failure is
     /// followed by the fallback instead of another try.
     pub(crate) const fn is_forced(&self) -> bool {
@@ -164,6 +173,12 @@ impl Pace {
     pub(crate) fn impossible(&mut self, permit: Permit) {
         drop(permit);
         self.turn.handle_impossible();
+    }
+
+    /// The client was told to go; it is asked again after this time.
+    pub(crate) fn told(&mut self, permit: Permit, time: Duration) {
+        drop(permit);
+        self.turn.handle_told(Instant::now() + time);
     }
 
     /// The server asked its clients to leave: a move is wanted although nothing was published.

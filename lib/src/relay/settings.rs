@@ -16,7 +16,10 @@ pub enum RotationMode {
     /// Make before break: the client's connection stays and no message is lost or repeated.
     #[default]
     Handover,
-    /// A lame duck notice and a close between two operations: the client reconnects by itself.
+    /// Break before make, by the client itself: it is told as by a server in lame duck mode, and 5 s
+    /// later closed behind its last operation, once its server has confirmed everything it said and
+    /// delivered what it had for it. What others publish until it is back is lost to it, unless a
+    /// stream keeps it. For servers without a spare connection, and for clients that should notice.
     Reconnect,
 }
 
@@ -127,15 +130,16 @@ impl RelaySettings {
         self
     }
 
-    /// How many sessions are moved at the same time; each needs one spare connection on its server
-    /// meanwhile. Default 8; at least 1.
+    /// How many sessions are moved, or closed to reconnect, at the same time; a handover needs one
+    /// spare connection on its server meanwhile. Default 8; at least 1.
     #[must_use]
     pub fn handovers_at_once(mut self, sessions: usize) -> Self {
         self.handovers_at_once = sessions.max(1);
         self
     }
 
-    /// How long one step of a handover may take before it is given up. Default 5 s.
+    /// How long one step of a handover may take before it is given up, and how long a client that is
+    /// to leave may hold that up. Default 5 s.
     #[must_use]
     pub fn step_limit(mut self, limit: Duration) -> Self {
         self.step_limit = limit;
@@ -157,8 +161,8 @@ impl RelaySettings {
         self
     }
 
-    /// How long a new session is kept waiting while no server can be reached, before its client is
-    /// told so; zero is one pass over the servers. A policy without an end keeps a client for as
+    /// How long a new session is kept waiting at most while no server can be reached, before its
+    /// client is told so; zero is one pass over the servers, however long it takes. A policy without an end keeps a client for as
     /// long as the default start would take: clients have a timeout of their own, and try again.
     #[must_use]
     pub fn patience(&self, servers: &ServerList) -> Duration {

@@ -2,6 +2,7 @@
 //! for a handover, dial again after an outage, end in good order.
 
 mod arrival;
+mod leaving;
 mod moving;
 mod port;
 mod pump;
@@ -103,3 +104,6 @@ fn patience(shared: &Shared) -> Patience {
         buffered: limits.buffered,
     }
 }
+
+#[cfg(test)]
+mod tests;

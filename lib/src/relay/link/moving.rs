@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::Here;
@@ -37,21 +37,11 @@ pub(super) enum Moving {
     },
     /// The client is on its new connection; late copies are still told apart.
     Tail,
-    /// For the moment when no operation is under way, to give the connection up.
-    Waiting {
-        permit: Permit,
-    },
     /// There is no upstream connection.
     Outage {
         since: Instant,
         dial: Dial,
     },
-    /// The client was told to leave.
-    Leaving {
-        until: Pin<Box<Sleep>>,
-    },
-    /// The session ends at the next boundary.
-    Closing,
 }
 
 impl Moving {
@@ -97,9 +87,15 @@ impl Moving {
         Self::Outage { since, dial }
     }
 
-    pub(super) fn leave_within(limit: Duration) -> Self {
-        let until = Box::pin(sleep(limit));
-        Self::Leaving { until }
+    /// The handover that is under way; anything else goes on.
+    pub(super) fn take_handover(&mut self) -> Option<(Permit, Box<Here>)> {
+        match self.take() {
+            Self::HandingOver { permit, to } => Some((permit, to)),
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 
     /// Waits for what comes next; for ever if that is not up to this.
@@ -110,10 +106,6 @@ impl Moving {
         match self {
             Self::Dialing { dial, .. } | Self::Outage { dial, .. } => {
                 Wake::Dialed(Box::new(dial.await))
-            }
-            Self::Leaving { until } => {
-                until.await;
-                Wake::TimeToLeave
             }
             _ => std::future::pending().await,
         }

@@ -188,9 +188,10 @@ impl<S: Stream> Port<S> {
         }
     }
 
-    /// Sends what waits and says goodbye, within the caller's patience.
+    /// Sends what waits, says goodbye, and waits until the other side has heard it: closed with something unread, TCP
+    /// throws away what the other side has not read yet. Within the caller's patience.
     pub(crate) async fn close(mut self) -> io::Result<()> {
-        use tokio::io::AsyncWriteExt as _;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         while !self.unsent.is_empty() {
             let taken = self.stream.write(&self.unsent).await?;
             if taken == 0 {
@@ -199,6 +200,11 @@ impl<S: Stream> Port<S> {
             self.unsent.advance(taken);
         }
         self.stream.flush().await?;
-        self.stream.shutdown().await
+        self.stream.shutdown().await?;
+        if self.read_end.is_none() {
+            let mut nobody_wants = vec![0; ROOM];
+            while self.stream.read(&mut nobody_wants).await? > 0 {}
+        }
+        Ok(())
     }
 }

@@ -111,6 +111,14 @@ impl Turn {
         }
     }
 
+    /// What is to move was warned, and gets until `due`.
+    pub(super) fn handle_told(&mut self, until: Instant) {
+        match &mut self.plan {
+            Plan::Go { due, .. } | Plan::Leave { due } => *due = until,
+            Plan::Stay | Plan::Hold { .. } => {}
+        }
+    }
+
     pub(super) fn handle_impossible(&mut self) {
         self.plan = match self.plan {
             Plan::Go { force_at, .. } | Plan::Hold { force_at } => Plan::Hold { force_at },
@@ -210,6 +218,16 @@ mod tests {
         assert!(matches!(turn.poll(now), Next::Wait(Some(_))));
         turn.handle_published(generation(4), now, 0.0);
         assert!(matches!(turn.poll(now), Next::Ask { .. }));
+    }
+
+    #[test]
+    fn whoever_was_told_is_asked_again_when_its_time_is_up() {
+        let (mut turn, now) = told(1000 * SECOND, Duration::ZERO, 0.0);
+        let next = turn.poll(now);
+        turn.handle_told(now + 5 * SECOND);
+        assert_eq!(turn.poll(now), Next::Wait(Some(now + 5 * SECOND)));
+        assert_eq!(turn.poll(now + 5 * SECOND), next);
+        assert_eq!(turn.poll(now + 970 * SECOND), Next::Force);
     }
 
     #[test]

@@ -154,5 +154,6 @@ impl Session {
         let injected = std::mem::take(&mut self.client.injected);
         self.transmit.current.extend_from_slice(&injected);
         self.gate_is_taken(now);
+        self.leave_if_possible();
     }
 }

@@ -9,6 +9,7 @@
 
 mod client;
 mod denied;
+mod farewell;
 mod handover;
 mod interest;
 mod link;
@@ -28,6 +29,7 @@ pub(crate) use outage::Loss;
 use super::protocol::{
     ClientParser, InfoError, InfoRewrite, ParseLimits, ProtocolError, ServerInfo,
 };
+use farewell::Farewell;
 use handover::Handover;
 use interest::Interest;
 use link::LinkState;
@@ -110,6 +112,8 @@ pub(crate) enum Event {
     CloseClient(Abort),
     /// The server is about to shut down.
     LameDuck,
+    /// Nothing is on its way any more; see [`Session::begin_farewell`].
+    Drained,
 }
 
 /// The client broke the protocol or a limit.
@@ -194,6 +198,7 @@ pub(crate) struct Session {
     handovers: u64,
     /// There is no current connection; the client waits.
     outage: bool,
+    farewell: Option<Farewell>,
     transmit: Transmit,
     /// The longest payload that its server lets anyone publish.
     max_payload: u64,
@@ -228,6 +233,7 @@ impl Session {
             handover: None,
             handovers: 0,
             outage: false,
+            farewell: None,
             transmit: Transmit::default(),
             max_payload: info.max_payload,
             deferred: Vec::new(),
@@ -266,6 +272,7 @@ impl Session {
 
     fn holds_client(&self) -> bool {
         self.outage
+            || self.farewell.is_some()
             || self.current.pings.are_many()
             || self.handover.as_ref().is_some_and(Handover::holds_client)
     }
@@ -277,6 +284,7 @@ impl Session {
     }
 
     /// Whether a handover is under way, its tail included.
+    #[cfg(test)]
     pub(crate) fn is_handing_over(&self) -> bool {
         self.handover.is_some()
     }

@@ -30,6 +30,8 @@ pub(crate) enum Fence {
     Tail,
     /// The next connection, given up, delivers nothing any more.
     GivenUp,
+    /// The session ends: the current connection has everything and delivers nothing any more.
+    Farewell,
 }
 
 /// Owner of a PING.

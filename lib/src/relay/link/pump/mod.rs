@@ -35,8 +35,6 @@ pub(crate) enum Outcome {
     /// It left an operation half said, or nobody says anything.
     ClientStale,
     Lost(Link, String),
-    /// Asked for with [`Pump::wait_for_rest`]: both directions are between two operations.
-    AtRest,
 }
 
 /// How long sides may be silent, and how much may wait for them.
@@ -75,7 +73,6 @@ pub(crate) struct Pump<C = TcpStream, U = UpstreamStream> {
     silence: Silence,
     upstream_heard: Instant,
     unanswered: u32,
-    waits_for_rest: bool,
 }
 
 impl<C: Stream, U: Stream> Pump<C, U> {
@@ -103,7 +100,6 @@ impl<C: Stream, U: Stream> Pump<C, U> {
             silence: Silence::default(),
             upstream_heard: now,
             unanswered: 0,
-            waits_for_rest: false,
         }
     }
 
@@ -118,10 +114,6 @@ impl<C: Stream, U: Stream> Pump<C, U> {
             }
             if let Some(outcome) = self.outcome.take() {
                 return Poll::Ready(outcome);
-            }
-            if self.waits_for_rest && self.is_at_rest() {
-                self.waits_for_rest = false;
-                return Poll::Ready(Outcome::AtRest);
             }
             match self.advance(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -158,17 +150,6 @@ impl<C: Stream, U: Stream> Pump<C, U> {
         Ok(has_moved)
     }
 
-    fn is_at_rest(&self) -> bool {
-        self.session.client_is_between_frames()
-            && self.session.is_between_operations()
-            && !self.session.is_handing_over()
-    }
-
-    /// [`Outcome::AtRest`] is wanted.
-    pub(crate) fn wait_for_rest(&mut self) {
-        self.waits_for_rest = true;
-    }
-
     /// Begins a handover; the bytes that came behind the PONG are in `upstream`.
     pub(crate) fn begin_handover(&mut self, upstream: Port<U>, move_to: Move) {
         self.next = Some(upstream);
@@ -184,9 +165,14 @@ impl<C: Stream, U: Stream> Pump<C, U> {
         self.session.handle_upstream_lost(link, now())
     }
 
-    /// The current connection, given up on purpose.
-    pub(crate) fn take_current(&mut self) -> Option<Port<U>> {
-        self.current.take()
+    /// Tells the client that its server is about to go; `info` is what that server says.
+    pub(crate) fn tell_to_leave(&mut self, info: &[u8]) -> Result<(), UpstreamError> {
+        self.session.tell_to_leave(info)
+    }
+
+    /// Lets what is on its way come through, and nothing after it; ends with [`Event::Drained`].
+    pub(crate) fn begin_farewell(&mut self) {
+        self.session.begin_farewell();
     }
 
     /// Another connection ends the outage.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tracing::{debug, info, warn};
 
 use super::arrival::Arrived;
+use super::leaving::Leaving;
 use super::moving::Moving;
 use super::port::Port;
 use super::pump::{Outcome, Pump};
@@ -21,6 +22,7 @@ use crate::relay::protocol::Connect;
 use crate::relay::report::HandoverReason;
 use crate::relay::session::{ClientOptions, Event, Link, Loss, Session};
 use crate::relay::shared::Shared;
+use leave::LAST_OPERATION;
 use moves::reason;
 
 /// Whether the session goes on.
@@ -38,9 +40,14 @@ pub(super) struct Serving {
     pace: Pace,
     here: Here,
     moving: Moving,
+    leaving: Leaving,
+    /// The client knows that it should go.
+    is_told: bool,
     /// A server that asked its clients to leave.
     avoid: Option<SocketAddr>,
+    /// How far the relay's own end has come.
     is_draining: bool,
+    is_closing: bool,
 }
 
 /// What a session is woken by.
@@ -49,6 +56,7 @@ pub(super) enum Wake {
     Permit(Permit),
     Dialed(Box<Result<Dialed, DialError>>),
     TimeToLeave,
+    Overdue,
     Draining,
     Closing,
 }
@@ -76,8 +84,11 @@ impl Serving {
             pump,
             here,
             moving: Moving::Idle,
+            leaving: Leaving::No,
+            is_told: false,
             avoid: None,
             is_draining: false,
+            is_closing: false,
         }
     }
 
@@ -89,15 +100,22 @@ impl Serving {
                 Wake::Pump(outcome) => self.handle_pump(outcome),
                 Wake::Permit(permit) => self.handle_permit(permit),
                 Wake::Dialed(dialed) => self.handle_dialed(*dialed),
-                Wake::TimeToLeave | Wake::Closing => {
-                    self.pump.wait_for_rest();
-                    self.moving = Moving::Closing;
-                    Flow::GoOn
+                Wake::TimeToLeave => {
+                    let limit = self.shared.settings.step_limit;
+                    self.begin_farewell(None, limit)
+                }
+                Wake::Overdue => {
+                    info!(session = %self.admission.id, peer = %self.admission.peer, "relay: closed with something on its way");
+                    Flow::End
                 }
                 Wake::Draining => {
                     self.is_draining = true;
                     self.tell_to_leave();
                     Flow::GoOn
+                }
+                Wake::Closing => {
+                    self.is_closing = true;
+                    self.begin_farewell(None, LAST_OPERATION)
                 }
             };
             if let Some(retired) = self.pump.take_retired() {
@@ -111,18 +129,23 @@ impl Serving {
     }
 
     async fn wake(&mut self, ending: &mut Ending) -> Wake {
+        let may_move =
+            matches!(self.moving, Moving::Idle) && !self.leaving.is_decided() && !self.is_draining;
         let Self {
-            pump, pace, moving, ..
+            pump,
+            pace,
+            moving,
+            leaving,
+            ..
         } = self;
-        let may_move = matches!(moving, Moving::Idle) && !self.is_draining;
-        let is_closing = matches!(moving, Moving::Closing);
         let mut closing = ending.clone();
         tokio::select! {
             outcome = poll_fn(|cx| pump.poll(cx)) => Wake::Pump(outcome),
             permit = pace.permit(), if may_move => Wake::Permit(permit),
             wake = moving.wake() => wake,
+            wake = leaving.wake() => wake,
             () = ending.draining(), if !self.is_draining => Wake::Draining,
-            () = closing.closing(), if !is_closing => Wake::Closing,
+            () = closing.closing(), if !self.is_closing => Wake::Closing,
         }
     }
 
@@ -131,7 +154,6 @@ impl Serving {
         match outcome {
             Outcome::Event(event) => return self.handle_event(event),
             Outcome::Lost(link, cause) => return self.handle_lost(link, &cause),
-            Outcome::AtRest => return self.handle_rest(),
             Outcome::ClientLeft => {
                 if let Moving::HandingOver { .. } = self.moving {
                     let detail = "the client left during its handover";
@@ -163,13 +185,16 @@ impl Serving {
             Event::Switched { stall } => self.handle_switched(stall),
             Event::Finished { unmatched } => {
                 let unmatched = u64::try_from(unmatched).unwrap_or(u64::MAX);
-                self.shared.board.copies_missing(unmatched);
+                if unmatched > 0 {
+                    warn!(session = %self.admission.id, unmatched, "relay: messages came on the former connection alone; please report it");
+                    self.shared.board.copies_missing(unmatched);
+                }
                 if let Moving::Tail = self.moving {
                     self.moving = Moving::Idle;
                 }
             }
             Event::GivenUp(abort) => {
-                if let Moving::HandingOver { permit, .. } = self.moving.take() {
+                if let Some((permit, _)) = self.moving.take_handover() {
                     self.failed(permit, reason(&abort), &abort.to_string());
                 }
             }
@@ -184,6 +209,10 @@ impl Serving {
                 self.avoid = Some(self.here.peer);
                 self.pace.leave();
             }
+            Event::Drained => {
+                debug!(session = %self.admission.id, "relay: nothing is on its way any more");
+                return Flow::End;
+            }
         }
         Flow::GoOn
     }
@@ -196,12 +225,13 @@ impl Serving {
         self.shared
             .board
             .failed(format!("{}: {cause}", self.here.server));
-        if let Moving::HandingOver { permit, .. } | Moving::Dialing { permit, .. } =
-            self.moving.take()
-        {
-            self.failed(permit, HandoverReason::UpstreamLost, cause);
+        // The next connection will be under the newest certificate, whatever became of this move.
+        if let Moving::HandingOver { .. } | Moving::Dialing { .. } = self.moving.take() {
+            self.shared
+                .board
+                .handover_failed(HandoverReason::UpstreamLost, cause);
         }
-        if loss == Loss::Fatal || self.connect.signed() {
+        if loss == Loss::Fatal || self.connect.signed() || self.leaving.is_decided() {
             info!(session = %self.admission.id, server = self.here.server, cause, "relay: upstream lost, client closed");
             return Flow::End;
         }
@@ -209,22 +239,7 @@ impl Serving {
         self.moving = Moving::outage(&self.shared, &self.connect);
         Flow::GoOn
     }
-
-    fn handle_rest(&mut self) -> Flow {
-        match self.moving.take() {
-            Moving::Closing => return Flow::End,
-            Moving::Waiting { permit } => {
-                drop(permit);
-                let detail = "the settings ask for a reconnect at each rotation";
-                let board = &self.shared.board;
-                board.handover_fell_back(HandoverReason::Configured, detail);
-                if let Some(retired) = self.pump.take_current() {
-                    self.close(retired);
-                }
-                return self.handle_lost(Link::Current, "rotation");
-            }
-            moving => self.moving = moving,
-        }
-        Flow::GoOn
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::relay::settings::RotationMode;
 
 impl Serving {
     pub(super) fn handle_switched(&mut self, stall: Duration) {
-        if let Moving::HandingOver { permit, to } = self.moving.take() {
+        if let Some((permit, to)) = self.moving.take_handover() {
             self.pace.moved(permit, &to.snapshot);
             self.here = *to;
             self.avoid = None;
@@ -29,6 +29,9 @@ impl Serving {
     }
 
     pub(super) fn handle_permit(&mut self, permit: Permit) -> Flow {
+        if self.shared.settings.rotation == RotationMode::Reconnect {
+            return self.reconnect(permit);
+        }
         if self.connect.signed() {
             let detail = "the client signed the nonce of its connection: only it can connect again";
             if permit.is_forced() {
@@ -40,11 +43,6 @@ impl Serving {
                 );
                 self.pace.impossible(permit);
             }
-            return Flow::GoOn;
-        }
-        if self.shared.settings.rotation == RotationMode::Reconnect {
-            self.pump.wait_for_rest();
-            self.moving = Moving::Waiting { permit };
             return Flow::GoOn;
         }
         // On the same server it is exact and fast.
@@ -106,7 +104,7 @@ impl Serving {
         );
         self.shared.board.handover_failed(reason, detail);
         self.pace.failed(permit);
-        if is_forced {
+        if is_forced && !self.leaving.is_decided() {
             self.fall_back(HandoverReason::Expiry, detail);
         }
     }

@@ -76,7 +76,7 @@ impl Session {
         }
     }
 
-    pub(super) fn fence_current(&mut self, fence: Fence) {
+    pub(in crate::relay::session) fn fence_current(&mut self, fence: Fence) {
         let owner = Owner::Relay(fence, self.handovers);
         self.current.pings.sent(owner, self.written());
         self.inject(b"PING\r\n");

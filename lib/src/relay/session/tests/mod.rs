@@ -5,6 +5,7 @@ mod contract;
 mod exactness;
 mod failures;
 mod late;
+mod farewell;
 mod refusals;
 mod script;
 mod simulation;

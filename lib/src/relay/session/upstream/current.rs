@@ -8,7 +8,7 @@ use crate::relay::session::handover::Abort;
 use crate::relay::session::interest::Key;
 use crate::relay::session::link::{Fate, Held};
 use crate::relay::session::matching::FrameHasher;
-use crate::relay::session::pings::Owner;
+use crate::relay::session::pings::{Fence, Owner};
 use crate::relay::session::{Session, UpstreamError, Verdict};
 
 /// What becomes of a control line that is not a message's.
@@ -175,6 +175,10 @@ impl Session {
             Owner::Client => {
                 self.welcomed();
                 Line::Pass
+            }
+            Owner::Relay(Fence::Farewell, _) => {
+                self.has_left();
+                Line::Swallow
             }
             Owner::Relay(fence, number) => {
                 self.passed(fence, number, now);
