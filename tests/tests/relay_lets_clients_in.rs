@@ -241,6 +241,28 @@ async fn while_nats_is_down_clients_are_told_after_the_patience() -> Result<()> 
     Ok(())
 }
 
+/// Also if nobody refuses the connection, and a pass over the servers would take longer.
+#[tokio::test]
+async fn the_patience_is_kept_with_servers_that_stay_silent() -> Result<()> {
+    let service = Service::start().await?;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("tls://localhost:{}", silent.local_addr()?.port());
+    let patience = Duration::from_secs(1);
+    let upstream = ConnectSettings::new()
+        .connect_timeout(PATIENCE)
+        .startup(StartupPolicy::RetryFor(patience));
+    let relay = service.manager.relay(url, settings().upstream(upstream));
+    let relay = relay.await?;
+    let began = Instant::now();
+    let said = answer(&relay, b"").await?;
+    let took = began.elapsed();
+    ensure!(said.starts_with("-ERR '"), "{said}");
+    ensure!(took >= patience && took < PATIENCE / 2, "{took:?}");
+    let unavailable = relay.report().results_of(SessionResult::Unavailable);
+    ensure!(unavailable == 1, "{unavailable}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_drain_gives_clients_their_time_and_then_ends() -> Result<()> {
     let service = Service::start().await?;
@@ -249,7 +271,16 @@ async fn a_drain_gives_clients_their_time_and_then_ends() -> Result<()> {
     let relay = service.manager.relay(service.server.url(), settings);
     let relay = relay.await?;
     let address: SocketAddr = relay.local_addr();
-    let stays = async_nats::connect(url(&relay)).await?;
+    let (notices, mut noticed) = tokio::sync::mpsc::unbounded_channel();
+    let options = ConnectOptions::new().event_callback(move |event| {
+        let notices = notices.clone();
+        async move {
+            if event == async_nats::Event::LameDuckMode {
+                notices.send(Instant::now()).ok();
+            }
+        }
+    });
+    let stays = options.connect(url(&relay)).await?;
     let began = Instant::now();
     let drain = relay.drain();
     let during = async {
@@ -265,8 +296,11 @@ async fn a_drain_gives_clients_their_time_and_then_ends() -> Result<()> {
     during?;
     ensure!(!by_itself, "the client had not left");
     let took = began.elapsed();
+    let told = timeout(PATIENCE, noticed.recv()).await?;
+    let told = told.context("it was not told")?.duration_since(began);
+    ensure!(told < limit, "told {told:?} after the drain began");
     ensure!(
-        took >= limit && took < limit + Duration::from_secs(2),
+        took >= limit && took < limit + Duration::from_secs(3),
         "{took:?}"
     );
     ensure!(relay.report().sessions == 0);

@@ -57,7 +57,8 @@ impl Shared {
         }
     }
 
-    /// The first upstream of a new session, up to INFO; tried as long as the patience lasts.
+    /// The first upstream of a new session, up to INFO; tried as long as the patience lasts, and not
+    /// longer. Without any patience, one whole pass over the servers.
     ///
     /// # Errors
     /// What the last whole pass over the servers ended with. A refusal ends it at once: nothing
@@ -66,32 +67,28 @@ impl Shared {
     /// # Cancel safety
     /// Dropping the future closes what was opened.
     pub(crate) async fn first_upstream(&self) -> Result<Dialed, DialError> {
+        let wish = Wish::default();
+        if self.patience.is_zero() {
+            return self.dialer.open(&wish).await;
+        }
         let until = Instant::now() + self.patience;
-        let mut last = None;
+        let mut last = DialError::Silence;
         let mut passes = 0;
         loop {
-            let wish = Wish::default();
-            let pass = self.dialer.open(&wish);
-            let outcome = match last {
-                // The first pass is made whole, however short the patience.
-                None => pass.await,
-                Some(error) => match timeout_at(until, pass).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => Err(error),
-                },
+            let Ok(outcome) = timeout_at(until, self.dialer.open(&wish)).await else {
+                return Err(last);
             };
-            let error = match outcome {
-                Ok(dialed) => return Ok(dialed),
-                Err(error) => error,
+            last = match outcome {
+                Err(error) if error.is_outage() => error,
+                decided => return decided,
             };
             passes += 1;
             let pause = BETWEEN_PASSES.wait(passes);
-            if !error.is_outage() || Instant::now() + pause >= until {
-                return Err(error);
+            if Instant::now() + pause >= until {
+                return Err(last);
             }
-            debug!(%error, "a client waits for NATS");
+            debug!(error = %last, "a client waits for NATS");
             sleep(pause).await;
-            last = Some(error);
         }
     }
 

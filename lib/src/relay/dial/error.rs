@@ -12,6 +12,9 @@ pub(crate) enum DialError {
     /// Nothing is published, so nobody was asked.
     #[error("no material is published yet")]
     NoMaterial,
+    /// Nobody had answered when the patience was over.
+    #[error("no server answered in time")]
+    Silence,
     /// The credentials that this process holds cannot be used.
     #[error("the credentials for NATS cannot be used: {0}")]
     Credentials(String),
@@ -98,7 +101,7 @@ fn list(attempts: &[Attempt]) -> String {
 impl DialError {
     fn attempts(&self) -> &[Attempt] {
         match self {
-            Self::NoMaterial | Self::Credentials(_) => &[],
+            Self::NoMaterial | Self::Silence | Self::Credentials(_) => &[],
             Self::Servers { attempts } => attempts,
         }
     }
@@ -199,6 +202,7 @@ mod tests {
             assert_eq!(error.is_outage(), outage, "{error}");
         }
         assert!(DialError::NoMaterial.is_outage());
+        assert!(DialError::Silence.is_outage());
     }
 
     #[test]
