@@ -139,6 +139,27 @@ async fn the_command_ends_with_its_verdict_as_exit_code() -> Result<()> {
     Ok(())
 }
 
+/// What people run. It builds what it needs; everything else is the same.
+#[tokio::test]
+async fn the_script_runs_the_drill_and_hands_its_verdict_on() -> Result<()> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/drill-rotation");
+    let small = ["--pods", "2", "--max-unavailable", "1"];
+    let finished = run(script, &small).await?;
+    ensure!(finished.code == Some(0), "{finished:?}");
+    let verdict = finished.stdout.lines().last().unwrap_or_default();
+    ensure!(
+        verdict.starts_with("PASS: leaf and CA of 2 instances"),
+        "{finished:?}"
+    );
+    let halted = ["--sabotage", "foreign-ca", "--json"];
+    let finished = run(script, &[&small[..], &halted].concat()).await?;
+    ensure!(finished.code == Some(1), "{finished:?}");
+    let outcome: Outcome<RotationReport> = serde_json::from_str(&finished.stdout)?;
+    let report = outcome.report.context("a report")?;
+    ensure!(report.verdict == Verdict::Halted, "{report:?}");
+    Ok(())
+}
+
 async fn command(arguments: &[&str]) -> Result<(Option<i32>, Outcome<RotationReport>)> {
     let program = env!("CARGO_BIN_EXE_drill");
     let finished = run(program, &[&["rotation"], arguments].concat()).await?;

@@ -1,10 +1,12 @@
 //! The nodes: their certificates, whom they trust, whom they let in, and what their logs complain
 //! about.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, bail};
 
 use super::NODES;
-use super::view::{Laggard, View};
+use super::view::{Departure, Laggard, View};
 use crate::agent::AgentCommand;
 use crate::files::{Contents, PlainFiles};
 use crate::pki::{Authority, Identity, LeafSpec};
@@ -18,6 +20,8 @@ pub(super) struct Cluster {
     pub(super) new: Authority,
     /// How much of each node's log was looked at.
     read: Vec<usize>,
+    /// Connections that are known to have ended.
+    gone: BTreeSet<(usize, u64)>,
 }
 
 impl Cluster {
@@ -30,6 +34,7 @@ impl Cluster {
             old,
             new: Authority::new("drill root 2"),
             read,
+            gone: BTreeSet::new(),
         })
     }
 
@@ -111,6 +116,23 @@ impl Cluster {
             complaints.extend(lines.map(|line| Laggard::new(&format!("node {number}"), line)));
         }
         complaints
+    }
+
+    /// Which connections ended since it was asked last, and what the nodes say why.
+    pub(super) async fn departures(&mut self) -> Result<Vec<Departure>> {
+        let mut departures = Vec::new();
+        for (node, server) in (1..).zip(&self.nodes) {
+            for connection in server.closed_connections().await? {
+                if self.gone.insert((node, connection.cid)) {
+                    departures.push(Departure {
+                        node,
+                        name: connection.name,
+                        reason: connection.reason,
+                    });
+                }
+            }
+        }
+        Ok(departures)
     }
 }
 

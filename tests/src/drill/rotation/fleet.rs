@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nats_mtls::{CertificateManager, ConnectSettings, Connection};
+use nats_mtls::ConnectSettings;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::cluster::Cluster;
-use super::view::Laggard;
+use super::hosted::Hosted;
+use super::said::Said;
 use crate::agent::{Agent, AgentCommand};
 use crate::files::{Contents, KubernetesVolume};
 use crate::pki::{Authority, Identity, LeafSpec};
@@ -45,11 +46,7 @@ pub(super) struct Instance {
 
 enum Kind {
     Agent(Agent),
-    Service {
-        manager: CertificateManager,
-        // Dropping it would close the connection.
-        _connection: Connection,
-    },
+    Service(Hosted),
 }
 
 impl Fleet {
@@ -67,12 +64,14 @@ impl Fleet {
         if wanted.forgotten {
             forgotten = Some(Instance::service(FORGOTTEN, cluster).await?);
         }
-        for instance in &instances {
+        for instance in &mut instances {
             let what = format!("{} is ready", instance.name);
             eventually(PATIENCE, &what, || async {
                 Ok((instance.status().await?["ready"] == true).then_some(()))
             })
             .await?;
+            // Of the start.
+            instance.listen();
         }
         Ok(Self {
             instances,
@@ -126,18 +125,15 @@ impl Instance {
 
     async fn service(name: &str, cluster: &Cluster) -> Result<Self> {
         let (identity, roots, volume) = mount(name, &cluster.old)?;
-        let manager = service::builder(&volume).build().await?;
         let settings = ConnectSettings::new().component(name);
-        let connection = manager.connect(cluster.urls(), settings).await?;
+        let builder = service::builder(&volume);
+        let service = Hosted::start(builder, cluster.urls(), settings).await?;
         Ok(Self {
             name: name.to_owned(),
             identity,
             roots,
             volume,
-            kind: Kind::Service {
-                manager,
-                _connection: connection,
-            },
+            kind: Kind::Service(service),
             read: 0,
         })
     }
@@ -145,7 +141,7 @@ impl Instance {
     pub(super) fn kind(&self) -> &'static str {
         match self.kind {
             Kind::Agent(_) => "agent",
-            Kind::Service { .. } => "service",
+            Kind::Service(_) => "service",
         }
     }
 
@@ -175,7 +171,7 @@ impl Instance {
     pub(super) async fn freeze(&self) -> Result<()> {
         match &self.kind {
             Kind::Agent(agent) => agent.process().freeze().await,
-            Kind::Service { .. } => anyhow::bail!("{} is not a process", self.name),
+            Kind::Service(_) => anyhow::bail!("{} is not a process", self.name),
         }
     }
 
@@ -183,7 +179,7 @@ impl Instance {
     pub(super) async fn status(&self) -> Result<Value> {
         match &self.kind {
             Kind::Agent(agent) => agent.status().await,
-            Kind::Service { manager, .. } => Ok(serde_json::to_value(manager.status())?),
+            Kind::Service(service) => Ok(serde_json::to_value(service.status.status())?),
         }
     }
 
@@ -231,25 +227,30 @@ impl Instance {
             .any(|trusted| trusted["fingerprint_sha256"] == *fingerprint))
     }
 
-    /// What it complained about since it was asked last. A service in this process has no log of
-    /// its own; its status keeps its last rejection.
-    pub(super) async fn complaints(&mut self) -> Result<Vec<Laggard>> {
-        let lines = match &self.kind {
-            Kind::Agent(agent) => {
-                let log = agent.stderr();
-                let whole = log.rfind('\n').map_or(0, |end| end + 1);
-                let news = log.get(self.read..whole).unwrap_or_default().to_owned();
-                self.read = whole;
-                news.lines().filter_map(complaint).collect()
-            }
-            Kind::Service { manager, .. } => {
-                let rejection = manager.status().last_rejection;
-                let lines = rejection.map(|rejection| format!("rejected: {}", rejection.detail));
-                Vec::from_iter(lines)
-            }
-        };
-        let laggards = lines.into_iter().map(|line| Laggard::new(&self.name, line));
-        Ok(laggards.collect())
+    /// What it logged since it was listened to last.
+    pub(super) fn said(&self) -> Said {
+        self.since(self.read).0
+    }
+
+    /// The same, and from now on only what comes after counts.
+    pub(super) fn listen(&mut self) -> Said {
+        let (said, read) = self.since(self.read);
+        self.read = read;
+        said
+    }
+
+    /// Up to the end of the last whole line.
+    fn since(&self, begin: usize) -> (Said, usize) {
+        let log = self.log();
+        let end = log.rfind('\n').map_or(0, |end| end + 1);
+        (Said::of(log.get(begin..end).unwrap_or_default()), end)
+    }
+
+    fn log(&self) -> String {
+        match &self.kind {
+            Kind::Agent(agent) => agent.stderr(),
+            Kind::Service(service) => service.log(),
+        }
     }
 }
 
@@ -258,23 +259,6 @@ fn mount(name: &str, authority: &Authority) -> Result<(Identity, String, Kuberne
     let roots = authority.root_pem();
     let volume = KubernetesVolume::new(&Contents::new(&identity, &roots))?;
     Ok((identity, roots, volume))
-}
-
-/// What a line of the log complains about. A line that is not JSON counts too: a panic, for example.
-fn complaint(line: &str) -> Option<String> {
-    let Ok(parsed) = serde_json::from_str::<Value>(line) else {
-        return Some(line.to_owned());
-    };
-    let level = parsed["level"].as_str().unwrap_or_default();
-    if matches!(level, "INFO" | "DEBUG" | "TRACE") {
-        return None;
-    }
-    let parts = ["message", "reason", "detail", "error"];
-    let parts: Vec<_> = parts
-        .iter()
-        .filter_map(|part| parsed[part].as_str())
-        .collect();
-    Some(format!("{level} {}", parts.join(": ")))
 }
 
 /// SHA-256 of a certificate, as the status prints it.

@@ -6,7 +6,8 @@
 //! | file | owns |
 //! |---|---|
 //! | `plan` | the agent's own arithmetic, and who is in which wave |
-//! | `fleet` | the instances: agents as processes, Rust services on the library |
+//! | `fleet`, `hosted` | the instances: agents as processes, Rust services on the library, each with a log of its own |
+//! | `said` | what an instance says in its log; pure judgement |
 //! | `view` | what all nodes show, and what follows from it; pure judgement |
 //! | `cluster` | the nodes, their trust, and whom they let in |
 //! | `stages` | the order of things, and where to halt |
@@ -14,9 +15,11 @@
 
 mod cluster;
 mod fleet;
+mod hosted;
 mod picture;
 mod plan;
 mod report;
+mod said;
 mod stages;
 mod view;
 

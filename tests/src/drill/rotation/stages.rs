@@ -13,7 +13,7 @@ use super::cluster::{Change, Cluster};
 use super::fleet::Fleet;
 use super::plan::Plan;
 use super::report::{Halted, Member, OldRoot, RotationReport, Stage, Verdict, Wave};
-use super::view::{Laggard, View};
+use super::view::{Laggard, View, lost};
 use super::{NODES, Narrator, Sabotage, Settings};
 use crate::pki::{Identity, LeafSpec};
 use crate::wait::eventually;
@@ -104,7 +104,7 @@ impl Drill {
             self.cluster.change(node, &change).await?;
             let now = self.cluster.view().await?;
             let mut wrong = now.disturbed(&self.before, &self.fleet.names());
-            wrong.extend(self.complaints().await?);
+            wrong.extend(self.complaints(&[]).await?);
             if !self.took_effect(node, change).await? {
                 let why = "reloaded, and yet the change is not in effect";
                 wrong.push(Laggard::new(&format!("node {}", node + 1), why));
@@ -166,12 +166,27 @@ impl Drill {
         Ok(())
     }
 
-    /// What nodes and instances logged as a warning or an error during this step.
-    async fn complaints(&mut self) -> Result<Vec<Laggard>> {
+    /// What logs and nodes say of this step, beside what connections show: warnings and errors, whoever
+    /// rotated out of turn, more or less than once, and connections that ended otherwise.
+    async fn complaints(&mut self, members: &[usize]) -> Result<Vec<Laggard>> {
         let mut complaints = self.cluster.complaints();
-        for instance in &mut self.fleet.instances {
-            complaints.extend(instance.complaints().await?);
+        let departures = self.cluster.departures().await?;
+        for (index, instance) in self.fleet.instances.iter_mut().enumerate() {
+            let said = instance.listen();
+            let expected = if members.contains(&index) {
+                said.is_one_move()
+            } else {
+                said.is_nothing()
+            };
+            let wrong = said.complaints.into_iter().chain(expected.err());
+            complaints.extend(wrong.map(|why| Laggard::new(&instance.name, why)));
         }
+        let names: Vec<_> = members
+            .iter()
+            .filter_map(|&index| self.name(index))
+            .collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        complaints.extend(lost(&departures, &self.fleet.names(), &names));
         Ok(complaints)
     }
 

@@ -23,6 +23,16 @@ pub(super) struct Seat {
 #[derive(Debug, Clone, Default)]
 pub(super) struct View(pub(super) Vec<Seat>);
 
+/// A connection that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Departure {
+    /// Counted from 1.
+    pub(super) node: usize,
+    pub(super) name: String,
+    /// As the server words it.
+    pub(super) reason: String,
+}
+
 /// Who keeps the drill from going on, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Laggard {
@@ -128,6 +138,26 @@ impl View {
     }
 }
 
+/// Which connections of the fleet ended although they should not have, or not once, or not because the
+/// client left.
+pub(super) fn lost(departures: &[Departure], fleet: &[&str], members: &[&str]) -> Vec<Laggard> {
+    let mut lost = Vec::new();
+    for name in fleet {
+        let gone: Vec<_> = departures.iter().filter(|one| one.name == *name).collect();
+        let expected = usize::from(members.contains(name));
+        if gone.len() != expected {
+            let why = format!("{} of its connections ended, not {expected}", gone.len());
+            lost.push(Laggard::new(name, why));
+        }
+        let others = gone.iter().filter(|one| one.reason != "Client Closed");
+        lost.extend(others.map(|one| {
+            let why = format!("node {} ended its connection: {}", one.node, one.reason);
+            Laggard::new(name, why)
+        }));
+    }
+    lost
+}
+
 /// Enough of a fingerprint to tell two apart.
 pub(super) fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
@@ -186,6 +216,36 @@ mod tests {
             .map(|laggard| laggard.instance)
             .collect();
         assert_eq!(named, ["b", "c"]);
+    }
+
+    #[test]
+    fn who_moves_leaves_one_connection_and_by_itself() {
+        let gone = |name: &str, reason: &str| Departure {
+            node: 2,
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let closed = gone("a", "Client Closed");
+        let lost = |departures: &[Departure], members: &[&str]| {
+            let lost = super::lost(departures, &["a", "b"], members);
+            lost.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let preflight = gone("a preflight", "Client Closed");
+        assert!(lost(&[closed.clone(), preflight], &["a"]).is_empty());
+        assert!(lost(&[], &[]).is_empty());
+        assert_eq!(lost(&[], &["b"]), ["b: 0 of its connections ended, not 1"]);
+        assert_eq!(
+            lost(&[closed.clone()], &[]),
+            ["a: 1 of its connections ended, not 0"]
+        );
+        assert_eq!(
+            lost(&[closed.clone(), closed], &["a"]),
+            ["a: 2 of its connections ended, not 1"]
+        );
+        assert_eq!(
+            lost(&[gone("a", "Stale Connection")], &["a"]),
+            ["a: node 2 ended its connection: Stale Connection"]
+        );
     }
 
     #[test]

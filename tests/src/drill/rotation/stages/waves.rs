@@ -74,7 +74,7 @@ impl Drill {
             .collect();
         let others: Vec<_> = others.iter().map(String::as_str).collect();
         let mut wrong = now.disturbed(&self.before, &others);
-        wrong.extend(self.complaints().await?);
+        wrong.extend(self.complaints(members).await?);
         self.go_on_without(wrong)?;
         self.before = now;
         Ok(took)
@@ -115,7 +115,8 @@ impl Drill {
         }
     }
 
-    /// Who of the wave is not there yet: by the servers' view first, then by what it says itself.
+    /// Who of the wave is not there yet: by the servers' view first, then by what it says itself, in its
+    /// status and its log.
     async fn laggards(&self, now: &View, members: &[usize]) -> Vec<Laggard> {
         let mut laggards = Vec::new();
         for instance in members
@@ -127,6 +128,8 @@ impl Drill {
                 laggards.push(laggard);
             } else if let Err(error) = instance.agrees().await {
                 laggards.push(Laggard::new(&instance.name, error.to_string()));
+            } else if let Err(why) = instance.said().is_one_move() {
+                laggards.push(Laggard::new(&instance.name, why));
             }
         }
         laggards
