@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -150,7 +150,7 @@ fn deployed(path: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../agent/deploy")
         .join(path);
-    fs::read_to_string(&path).with_context(|| PathBuf::from(path).display().to_string())
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
 /// Arguments and variables of the one container that has both.

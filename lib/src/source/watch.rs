@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,7 +108,7 @@ impl Watch {
                     self.watched.insert(path.clone(), identity);
                 }
                 // Gone since the links were followed. The next reading follows them again.
-                Err(error) if matches!(error.kind, ErrorKind::PathNotFound) => {}
+                Err(error) if is_gone(&error) => {}
                 Err(error) => outcome = Err(Failure::Directory(path.clone(), error)),
             }
         }
@@ -195,6 +196,15 @@ fn contained<T>(call: impl FnOnce() -> notify::Result<T>) -> notify::Result<T> {
 
 fn is_dead(error: &notify::Error) -> bool {
     matches!(error.kind, ErrorKind::Generic(_))
+}
+
+/// `notify` looks whether a path is there before it asks the kernel, which may find it gone then.
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => error.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    }
 }
 
 fn identity_of(path: &Path) -> Identity {

@@ -174,6 +174,40 @@ fn directories_that_were_left_or_replaced_are_let_go() {
     assert_eq!(follow(&[&b]), ["unwatch a", "watch b"]);
 }
 
+/// What the kernel says to each question.
+struct Refusing(Errno);
+
+impl Watcher for Refusing {
+    fn new<F: EventHandler>(_: F, _: Config) -> notify::Result<Self> {
+        unreachable!("made by the test")
+    }
+
+    fn watch(&mut self, _: &Path, _: RecursiveMode) -> notify::Result<()> {
+        Err(notify::Error::io(self.0.into()))
+    }
+
+    fn unwatch(&mut self, _: &Path) -> notify::Result<()> {
+        Ok(())
+    }
+
+    fn kind() -> WatcherKind {
+        WatcherKind::NullWatcher
+    }
+}
+
+#[test]
+fn a_directory_that_vanishes_while_the_kernel_is_asked_is_no_failure_of_watching() {
+    for (says, mode) in [
+        (Errno::NOENT, WatcherMode::Notified),
+        (Errno::ACCESS, WatcherMode::Poll),
+    ] {
+        let start = move |_| Ok(Box::new(Refusing(says)) as Box<_>);
+        let mut watch = Watch::with_start(Arc::new(Notify::new()), Box::new(start));
+        watch.follow(&two(), Instant::now());
+        assert_eq!(watch.mode(), mode, "{says}");
+    }
+}
+
 #[test]
 fn more_directories_than_the_limit_mean_polling() {
     let many = (0..100)
