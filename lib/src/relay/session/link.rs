@@ -14,6 +14,7 @@ pub(super) enum Fate {
     Forward,
     /// The same, and remembered, because the next connection will send it too, surely or perhaps.
     ForwardAndMatch {
+        key: Key,
         hasher: Box<FrameHasher>,
         surely: bool,
     },

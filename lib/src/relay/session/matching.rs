@@ -36,8 +36,9 @@ pub(crate) struct Pending {
 }
 
 /// How often the current connection delivered a frame whose copy has not come on the next one.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Owed {
+    key: Key,
     surely: u32,
     /// Delivered before its subscription was fenced: perhaps routed before the next connection had that.
     perhaps: u32,
@@ -58,12 +59,16 @@ pub(crate) struct Matching {
 
 impl Matching {
     /// The client got a frame from the current connection, and will surely get a copy from the next one, or perhaps.
-    pub(crate) fn delivered_by_current(&mut self, hash: FrameHash, surely: bool) {
+    pub(crate) fn delivered_by_current(&mut self, key: Key, hash: FrameHash, surely: bool) {
         if let Some(number) = self.oldest_twin(hash) {
             self.cancel(number);
             return;
         }
-        let owed = self.owed.entry(hash).or_default();
+        let owed = self.owed.entry(hash).or_insert(Owed {
+            key,
+            surely: 0,
+            perhaps: 0,
+        });
         if surely {
             owed.surely += 1;
         } else {
@@ -140,6 +145,12 @@ impl Matching {
     /// Frames the next connection still owes.
     pub(crate) fn owed(&self) -> usize {
         self.owed_frames
+    }
+
+    /// The same, of some subscriptions.
+    pub(crate) fn owed_to(&self, which: impl Fn(Key) -> bool) -> usize {
+        let owed = self.owed.values().filter(|owed| which(owed.key));
+        owed.map(|owed| (owed.surely + owed.perhaps) as usize).sum()
     }
 
     /// Bytes kept.

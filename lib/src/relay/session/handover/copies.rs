@@ -29,11 +29,12 @@ impl Session {
 
     pub(in crate::relay::session) fn delivered_by_current(
         &mut self,
+        key: Key,
         hash: FrameHash,
         surely: bool,
     ) {
         if let Some(handover) = &mut self.handover {
-            handover.matching.delivered_by_current(hash, surely);
+            handover.matching.delivered_by_current(key, hash, surely);
             // Behind the cut there is no way back, and no more to come than the server had.
             if handover.owes_too_much() && !handover.has_cut() {
                 handover.abort = Some(Abort::TooSlow);

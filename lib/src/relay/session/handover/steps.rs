@@ -265,10 +265,13 @@ impl Session {
 
     pub(super) fn finish(&mut self) {
         if let Some(handover) = self.handover.take() {
-            self.interest.settle();
-            self.events.push_back(Event::Finished {
-                unmatched: handover.matching.owed(),
+            // Of what the client left meanwhile the servers sent as much as they had when they heard of it.
+            let unmatched = handover.matching.owed_to(|key| {
+                let known = self.interest.get(key);
+                known.is_some_and(Subscription::is_live)
             });
+            self.interest.settle();
+            self.events.push_back(Event::Finished { unmatched });
         }
     }
 }

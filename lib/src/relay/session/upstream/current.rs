@@ -101,7 +101,11 @@ impl Session {
         if is_on_next && !is_queue && self.matches_frames() {
             hasher.update(line);
             let hasher = Box::new(hasher);
-            return Fate::ForwardAndMatch { hasher, surely };
+            return Fate::ForwardAndMatch {
+                key,
+                hasher,
+                surely,
+            };
         }
         Fate::Forward
     }
@@ -117,8 +121,12 @@ impl Session {
         let passes = self.current.fate.passes();
         if last {
             match std::mem::take(&mut self.current.fate) {
-                Fate::ForwardAndMatch { hasher, surely } => {
-                    self.delivered_by_current(hasher.finish(), surely);
+                Fate::ForwardAndMatch {
+                    key,
+                    hasher,
+                    surely,
+                } => {
+                    self.delivered_by_current(key, hasher.finish(), surely);
                 }
                 Fate::Hold(held) => self.judge_copy(*held, now),
                 Fate::Forward | Fate::Drop => {}
