@@ -1,14 +1,8 @@
 //! Handovers on one server under every interleaving: nothing is lost, repeated or reordered.
 
+use super::script::PLAIN;
 use super::simulation::World;
-use crate::relay::session::{ClientOptions, Event};
-
-pub(super) const PLAIN: ClientOptions = ClientOptions {
-    verbose: false,
-    echo: true,
-    understands_info: true,
-    headers: true,
-};
+use crate::relay::session::{ClientOptions, Event, Link};
 
 /// A client that does everything a client may do, at random.
 pub(super) fn live(world: &mut World, steps: usize, mut handovers: usize) {
@@ -33,7 +27,7 @@ pub(super) fn live(world: &mut World, steps: usize, mut handovers: usize) {
                 sid += 1;
                 let subject = ["a", "b", "own"][world.rng.usize(0..3)];
                 world.subscribe(&sid.to_string(), subject, None);
-                if world.rng.bool() {
+                if !world.is_cluster() && world.rng.bool() {
                     let max = world.rng.usize(1..30);
                     world.unsubscribe(&sid.to_string(), Some(max));
                 }
@@ -44,6 +38,12 @@ pub(super) fn live(world: &mut World, steps: usize, mut handovers: usize) {
                 if known.max.is_none() && known.until.is_none() {
                     world.unsubscribe(&some, None);
                 }
+            }
+            52 => {
+                let link = [Link::Current, Link::Next][world.rng.usize(0..2)];
+                let info = "INFO {\"server_id\":\"S\",\"max_payload\":1048576}\r\n";
+                let line = ["PING\r\n", info][world.rng.usize(0..2)];
+                world.server_says(link, line);
             }
             50..52 if handovers > 0 && world.may_begin() => {
                 handovers -= 1;
@@ -62,6 +62,19 @@ pub(super) fn live(world: &mut World, steps: usize, mut handovers: usize) {
     }
 }
 
+/// Nothing failed, and no copy was missing.
+fn assert_smooth(seed: u64, world: &World) {
+    for event in &world.events {
+        assert!(
+            matches!(
+                event,
+                Event::Switched { .. } | Event::Finished { unmatched: 0 }
+            ),
+            "seed {seed}: {event:?}"
+        );
+    }
+}
+
 fn exact_under(options: ClientOptions, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let mut world = World::new(seed, options);
@@ -72,12 +85,7 @@ fn exact_under(options: ClientOptions, seeds: std::ops::Range<u64>) {
             .iter()
             .filter(|event| matches!(event, Event::Switched { .. }));
         assert_eq!(switched.count(), 4, "seed {seed}: {:?}", world.events);
-        for event in &world.events {
-            assert!(
-                !matches!(event, Event::GivenUp(_) | Event::CloseClient(_)),
-                "seed {seed}: {event:?}"
-            );
-        }
+        assert_smooth(seed, &world);
     }
 }
 
@@ -102,4 +110,31 @@ fn a_client_without_echo_never_hears_itself() {
         ..PLAIN
     };
     exact_under(without_echo, 0..30);
+}
+
+#[test]
+fn on_the_way_to_another_server_nothing_is_lost_or_repeated() {
+    for seed in 0..40 {
+        let mut world = World::cluster(seed, PLAIN);
+        live(&mut world, 6000, 3);
+        world.assert_complete(seed);
+        assert_smooth(seed, &world);
+    }
+}
+
+#[test]
+fn nor_is_it_without_echo() {
+    let without_echo = ClientOptions {
+        echo: false,
+        ..PLAIN
+    };
+    for seed in 0..20 {
+        let mut world = World::cluster(seed, without_echo);
+        live(&mut world, 6000, 3);
+        world
+            .expected
+            .retain(|_, expected| expected.subject != "own");
+        world.assert_complete(seed);
+        assert_smooth(seed, &world);
+    }
 }

@@ -1,6 +1,6 @@
 //! Failures at every step of a handover: the client stays where it was, or is told.
 
-use super::exactness::PLAIN;
+use super::script::PLAIN;
 use super::simulation::World;
 use crate::relay::session::{Abort, Event, Loss};
 

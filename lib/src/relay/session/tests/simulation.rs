@@ -3,6 +3,7 @@
 
 mod client;
 mod judgement;
+mod routes;
 mod server;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +13,7 @@ use super::settings;
 use crate::relay::protocol::{ParseLimits, ServerInfo, ServerParser};
 use crate::relay::session::{ClientOptions, Event, Link, Loss, Move, Session, Side};
 use client::{Expected, Ledger};
+use routes::Routes;
 use server::Connection;
 
 pub(super) const INFO: &[u8] = br#"{"server_id":"S","max_payload":1048576}"#;
@@ -25,6 +27,7 @@ pub(super) struct World {
     pub(super) session: Session,
     options: ClientOptions,
     connections: Vec<Connection>,
+    routes: Routes,
     current: usize,
     next: Option<usize>,
     to_session: Vec<u8>,
@@ -34,6 +37,7 @@ pub(super) struct World {
     pub(super) expected: BTreeMap<String, Expected>,
     /// Every message the server routed: subject and number.
     routed: Vec<Numbered>,
+    routed_at: Vec<Instant>,
     /// What the client published, as the server got it.
     pub(super) arrived: Vec<u64>,
     counts: HashMap<String, u64>,
@@ -50,7 +54,8 @@ impl World {
             now: Instant::now(),
             session: Session::new(settings(), options, &info),
             options,
-            connections: vec![Connection::new()],
+            connections: vec![Connection::new(0)],
+            routes: Routes::new(1, &mut fastrand::Rng::with_seed(seed)),
             current: 0,
             next: None,
             to_session: Vec::new(),
@@ -59,6 +64,7 @@ impl World {
             ledger: Ledger::default(),
             expected: BTreeMap::new(),
             routed: Vec::new(),
+            routed_at: Vec::new(),
             arrived: Vec::new(),
             counts: HashMap::new(),
             events: Vec::new(),
@@ -67,8 +73,36 @@ impl World {
         }
     }
 
+    /// As [`World::new`], in a cluster of three servers; a handover leads to another one.
+    pub(super) fn cluster(seed: u64, options: ClientOptions) -> Self {
+        let mut world = Self::new(seed, options);
+        world.routes = Routes::new(3, &mut world.rng);
+        world
+    }
+
+    /// Something is on its way, or the session has something to do; whether there is anything to wait for.
+    fn time_passes(&mut self) -> bool {
+        let due = [self.routes.due(), self.session.poll_timeout()];
+        let Some(due) = due.into_iter().flatten().min() else {
+            return false;
+        };
+        self.now = self.now.max(due);
+        self.session.handle_timeout(self.now);
+        self.settle();
+        true
+    }
+
     /// Does one thing, drawn at random. Whether there was anything to do.
     pub(super) fn step(&mut self) -> bool {
+        if self
+            .session
+            .poll_timeout()
+            .is_some_and(|due| due <= self.now)
+        {
+            return self.time_passes();
+        }
+        // Routes are late, but no later than the waits of a handover allow.
+        while self.arrives() {}
         let mut choices: Vec<u8> = Vec::new();
         if !self.to_session.is_empty() && self.session.wants_client() {
             choices.push(0);
@@ -91,7 +125,7 @@ impl World {
             }
         }
         if choices.is_empty() {
-            return false;
+            return self.time_passes();
         }
         self.now += Duration::from_micros(self.rng.u64(1..300));
         match choices[self.rng.usize(0..choices.len())] {
@@ -195,16 +229,22 @@ impl World {
     }
 
     pub(super) fn begin_handover(&mut self, is_forced: bool) {
-        self.connections.push(Connection::new());
+        let here = self.connections[self.current].node;
+        let node = (here + 1) % self.routes.nodes();
+        self.connections.push(Connection::new(node));
         self.next = Some(self.connections.len() - 1);
         let info = INFO.to_vec();
         let move_to = Move {
             info,
-            is_same_server: true,
+            is_same_server: node == here,
             is_forced,
         };
         self.session.begin_handover(move_to, self.now);
         self.settle();
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        self.routes.nodes() > 1
     }
 
     pub(super) fn may_begin(&self) -> bool {
@@ -214,6 +254,24 @@ impl World {
     pub(super) fn mute_next(&mut self) {
         if let Some(place) = self.next {
             self.connections[place].is_mute = true;
+        }
+    }
+
+    /// The server of the connection in use neither reads nor writes, or does so again.
+    pub(super) fn mute_current(&mut self, is_mute: bool) {
+        self.connections[self.current].is_mute = is_mute;
+    }
+
+    /// A server says something of its own accord, on the next connection or the one in use.
+    pub(super) fn server_says(&mut self, link: Link, line: &str) {
+        let place = match link {
+            Link::Current => Some(self.current),
+            Link::Next => self.next,
+        };
+        if let Some(place) = place {
+            let connection = &mut self.connections[place];
+            connection.asked += usize::from(line == "PING\r\n");
+            connection.to_relay.extend(line.as_bytes());
         }
     }
 
@@ -234,7 +292,8 @@ impl World {
         self.lost = Some(loss);
         self.settle();
         if loss == Loss::Outage {
-            self.connections.push(Connection::new());
+            self.connections
+                .push(Connection::new(self.connections[self.current].node));
             self.current = self.connections.len() - 1;
             self.session.restore(INFO).unwrap();
             self.settle();
@@ -244,15 +303,9 @@ impl World {
     /// Lets everything that is under way arrive, the end of a handover included.
     pub(super) fn drain(&mut self) {
         for _ in 0..1_000_000 {
-            if self.step() {
-                continue;
-            }
-            let Some(due) = self.session.poll_timeout() else {
+            if !self.step() {
                 return;
-            };
-            self.now = self.now.max(due);
-            self.session.handle_timeout(self.now);
-            self.settle();
+            }
         }
         panic!("does not come to rest");
     }

@@ -1,6 +1,7 @@
 //! The client's end: what it says, and a ledger of what it hears.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::{Numbered, World};
 use crate::relay::protocol::{ServerOp, Step};
@@ -24,8 +25,14 @@ pub(in crate::relay::session::tests) struct Expected {
     pub(in crate::relay::session::tests) queue: bool,
     /// The first message routed after the server knew of it.
     pub(super) since: Option<usize>,
+    /// The same for the server of its publisher.
+    pub(super) surely: Option<usize>,
+    /// At which server it began.
+    pub(super) at: Option<usize>,
     /// The first message routed after the client gave it up.
     pub(in crate::relay::session::tests) until: Option<usize>,
+    /// When that was.
+    pub(super) left: Option<Instant>,
     pub(in crate::relay::session::tests) max: Option<usize>,
     /// How many it may get, because the server heard late of the maximum.
     pub(super) limit: Option<usize>,
@@ -66,6 +73,7 @@ impl World {
             }
             None => {
                 known.until = Some(self.routed.len());
+                known.left = Some(self.now);
                 self.client_writes(&format!("UNSUB {sid}\r\n"));
             }
         }
@@ -120,7 +128,7 @@ impl World {
                     .ledger
                     .errors
                     .push(String::from_utf8(text.to_vec()).unwrap()),
-                ServerOp::Ping => {}
+                ServerOp::Ping => self.client_writes("PONG\r\n"),
             }
             self.from_session.drain(..used);
         }

@@ -1,5 +1,8 @@
 //! What the client got, compared with what a single connection would have given it.
 
+use std::time::Instant;
+
+use super::routes::LONGEST;
 use super::{Numbered, World};
 
 impl World {
@@ -26,6 +29,35 @@ impl World {
             arrived.is_sorted() && arrived.len() == self.arrived.len(),
             "seed {seed}: {arrived:?}"
         );
+    }
+
+    /// Between servers there is an order on each route only, so what came is compared as a set: everything published once
+    /// the interest was known, and nothing twice.
+    pub(in crate::relay::session::tests) fn assert_complete(&self, seed: u64) {
+        for (sid, expected) in &self.expected {
+            let nothing = Vec::new();
+            let received = self.ledger.received.get(sid).unwrap_or(&nothing);
+            // What was on its way when the client left may come or not.
+            let until = expected.left.map_or(self.routed.len(), |left| {
+                let arrived = |at: &Instant| *at + LONGEST < left;
+                self.routed_at.partition_point(arrived)
+            });
+            let surely = expected.surely.map_or(until, |surely| surely.min(until));
+            for message in &self.routed[surely..until] {
+                let is_meant = message.0 == expected.subject && !expected.queue;
+                assert!(
+                    !is_meant || received.contains(message),
+                    "seed {seed}, {sid}: {message:?} is lost"
+                );
+            }
+        }
+        self.assert_nothing_repeated(seed);
+        assert_eq!(
+            self.arrived.len() as u64,
+            self.ledger.published,
+            "seed {seed}"
+        );
+        assert_eq!(self.ledger.pongs, self.ledger.pings, "seed {seed}");
     }
 
     /// Compares what the client got with what a single connection would have given it.
@@ -72,6 +104,8 @@ impl World {
             "seed {seed}"
         );
         assert_eq!(self.ledger.pongs, self.ledger.pings, "seed {seed}");
+        let here = &self.connections[self.current];
+        assert_eq!(here.answered, here.asked, "seed {seed}");
         if self.options.verbose {
             assert_eq!(
                 self.ledger.acknowledgements, self.ledger.acknowledgeable,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::World;
+use super::routes::Parcel;
 use crate::relay::protocol::{ClientOp, ClientParser, ParseLimits, Step};
 
 pub(super) struct ServerSubscription {
@@ -24,10 +25,15 @@ pub(super) struct Connection {
     pub(super) alive: bool,
     /// The server neither reads nor writes.
     pub(super) is_mute: bool,
+    /// Which server of the cluster it leads to.
+    pub(super) node: usize,
+    /// How often the server asked for a sign of life, and got it.
+    pub(super) asked: usize,
+    pub(super) answered: usize,
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(node: usize) -> Self {
         Self {
             to_server: VecDeque::new(),
             at_server: Vec::new(),
@@ -37,25 +43,90 @@ impl Connection {
             unread: Vec::new(),
             alive: true,
             is_mute: false,
+            node,
+            asked: 0,
+            answered: 0,
         }
     }
 }
 
 impl World {
-    /// Somebody else publishes the next number of `subject`.
+    /// Somebody else publishes the next number of `subject`, always at the same server.
     pub(in crate::relay::session::tests) fn publish_elsewhere(&mut self, subject: &str) {
         let count = self.counts.entry(subject.into()).or_default();
         let number = *count;
         *count += 1;
         let filling = "y".repeat(self.rng.usize(0..40));
-        self.route(subject, number, &format!("{number} {filling}"), None);
+        let origin = self.routes.origin(subject);
+        self.publish_at(
+            origin,
+            subject,
+            number,
+            &format!("{number} {filling}"),
+            None,
+        );
     }
 
-    pub(super) fn route(&mut self, subject: &str, number: u64, payload: &str, from: Option<usize>) {
+    /// A server gets a message to route: to its own connections, and to the servers that it knows to be interested.
+    fn publish_at(
+        &mut self,
+        node: usize,
+        subject: &str,
+        number: u64,
+        payload: &str,
+        from: Option<usize>,
+    ) {
         self.routed.push((subject.into(), number));
+        self.routed_at.push(self.now);
+        let away = self
+            .routes
+            .send(node, subject, payload, self.now, &mut self.rng);
+        self.deliver_at(node, subject, payload, from, !away);
+    }
+
+    /// The next thing that is due comes to its server; whether there is one.
+    pub(super) fn arrives(&mut self) -> bool {
+        let Some((node, parcel)) = self.routes.take(self.now) else {
+            return false;
+        };
+        match parcel {
+            Parcel::Message {
+                subject,
+                payload,
+                for_group,
+            } => self.deliver_at(node, &subject, &payload, None, for_group),
+            Parcel::Interest { subject, of } => {
+                if node == self.routes.origin(&subject) {
+                    self.interest_is_known(&subject, of);
+                }
+            }
+        }
+        true
+    }
+
+    /// From now on its publisher's server sends there what is published.
+    fn interest_is_known(&mut self, subject: &str, of: usize) {
+        let routed = self.routed.len();
+        for expected in self.expected.values_mut() {
+            if expected.subject == subject && expected.since.is_some() && expected.at == Some(of) {
+                expected.surely.get_or_insert(routed);
+            }
+        }
+    }
+
+    fn deliver_at(
+        &mut self,
+        node: usize,
+        subject: &str,
+        payload: &str,
+        from: Option<usize>,
+        for_group: bool,
+    ) {
         let mut members: Vec<(usize, usize)> = Vec::new();
         for place in 0..self.connections.len() {
-            if from == Some(place) && !self.options.echo || !self.connections[place].alive {
+            let connection = &self.connections[place];
+            let is_own = from == Some(place) && !self.options.echo;
+            if is_own || !connection.alive || connection.node != node {
                 continue;
             }
             for index in 0..self.connections[place].subscriptions.len() {
@@ -70,7 +141,7 @@ impl World {
                 }
             }
         }
-        if !members.is_empty() {
+        if for_group && !members.is_empty() {
             let (place, index) = members[self.rng.usize(0..members.len())];
             self.deliver(place, index, payload);
         }
@@ -111,7 +182,7 @@ impl World {
         let mut published = None;
         match op {
             ClientOp::Ping => connection.to_relay.extend(b"PONG\r\n"),
-            ClientOp::Pong => {}
+            ClientOp::Pong => connection.answered += 1,
             ClientOp::Subscribe {
                 subject,
                 queue,
@@ -134,9 +205,18 @@ impl World {
                         max: None,
                         sent: 0,
                     });
+                    let node = connection.node;
+                    let is_group = connection.subscriptions.last().unwrap().queue.is_some();
+                    let subject = connection.subscriptions.last().unwrap().subject.clone();
                     if let Some(expected) = self.expected.get_mut(&sid) {
                         expected.since.get_or_insert(self.routed.len());
+                        expected.at.get_or_insert(node);
+                        if node == self.routes.origin(&subject) || self.routes.knows(node, &subject)
+                        {
+                            expected.surely.get_or_insert(self.routed.len());
+                        }
                     }
+                    self.routes.subscribed(node, &subject, is_group, self.now);
                 }
             }
             ClientOp::Unsubscribe { sid, max } => {
@@ -178,6 +258,7 @@ impl World {
             }
             other => panic!("unexpected {other:?}"),
         }
+        let connection = &mut self.connections[place];
         if acknowledged && self.options.verbose {
             connection.to_relay.extend(b"+OK\r\n");
         }
@@ -185,7 +266,8 @@ impl World {
         if let Some(payload) = published {
             let number = payload.split(' ').next().unwrap().parse().unwrap();
             self.arrived.push(number);
-            self.route("own", number, &payload, Some(place));
+            let node = self.connections[place].node;
+            self.publish_at(node, "own", number, &payload, Some(place));
         }
     }
 }
