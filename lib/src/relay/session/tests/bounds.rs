@@ -183,3 +183,55 @@ fn behind_the_cut_a_backlog_is_read_as_fast_as_its_copies_come() {
     assert_eq!(script.switches(), 1);
     assert_eq!(script.heard(), "");
 }
+
+/// As far as the replay: both connections deliver.
+fn both_deliver() -> Script {
+    let settings = SessionSettings {
+        pending_bytes: 1000,
+        ..settings()
+    };
+    let mut script = Script::new(settings, PLAIN);
+    script.client("SUB a 1\r\n").unwrap();
+    script.begin(true, false);
+    script.answer(Link::Current);
+    script.answer(Link::Next);
+    script
+}
+
+fn numbered(numbers: std::ops::Range<usize>) -> String {
+    numbers
+        .map(|number| format!("MSG a 1 6\r\n{number:06}\r\n"))
+        .collect()
+}
+
+#[test]
+fn a_next_connection_that_runs_ahead_waits() {
+    let mut script = both_deliver();
+    script.next(numbered(0..1000));
+    assert!(!script.session.wants_next());
+    assert_eq!(script.heard(), "");
+    // As the current connection comes after, there is room again.
+    script.current(numbered(0..500));
+    script.next("");
+    script.current(numbered(500..1000));
+    script.next("");
+    assert!(script.session.wants_next());
+    assert_eq!(script.heard(), numbered(0..1000));
+    script.finish();
+    assert_eq!(script.switches(), 1);
+    let finished = Event::Finished { unmatched: 0 };
+    assert_eq!(script.events.last(), Some(&finished));
+}
+
+#[test]
+fn a_next_connection_that_falls_behind_is_given_up() {
+    let mut script = both_deliver();
+    for piece in numbered(0..200_001).as_bytes().chunks(64 * 1024) {
+        script.current(piece);
+    }
+    script.session.handle_timeout(script.now);
+    script.settle();
+    script.finish();
+    assert_eq!(script.events, [Event::GivenUp(Abort::TooSlow)]);
+    assert_eq!(script.heard(), numbered(0..200_001));
+}

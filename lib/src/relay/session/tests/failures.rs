@@ -2,11 +2,20 @@
 
 use super::script::PLAIN;
 use super::simulation::World;
-use crate::relay::session::{Abort, Event, Loss};
+use crate::relay::session::{Abort, ClientOptions, Event, Link, Loss};
+
+const VERBOSE: ClientOptions = ClientOptions {
+    verbose: true,
+    ..PLAIN
+};
+const WITHOUT_ECHO: ClientOptions = ClientOptions {
+    echo: false,
+    ..PLAIN
+};
 
 /// A client under traffic, with a handover that has come as far as `steps`.
-fn under_way(seed: u64, steps: usize) -> World {
-    let mut world = World::new(seed, PLAIN);
+fn under_way(seed: u64, steps: usize, options: ClientOptions) -> World {
+    let mut world = World::new(seed, options);
     for (sid, subject, queue) in [("1", "a", None), ("2", "own", None), ("3", "q", Some("g"))] {
         world.subscribe(sid, subject, queue);
     }
@@ -39,12 +48,22 @@ fn is_told_to_close(world: &World) -> bool {
     events.any(|event| matches!(event, Event::CloseClient(_)))
 }
 
+/// A seed and how far the handover came, for each.
+fn everywhere() -> impl Iterator<Item = (u64, usize)> {
+    (0..150).map(|seed| (seed, usize::try_from(seed).unwrap()))
+}
+
 #[test]
 fn the_next_connection_may_break_at_any_step() {
+    for options in [PLAIN, VERBOSE, WITHOUT_ECHO] {
+        next_breaks(options);
+    }
+}
+
+fn next_breaks(options: ClientOptions) {
     let (mut kept, mut closed) = (0, 0);
-    for seed in 0..150 {
-        let steps = usize::try_from(seed).unwrap();
-        let mut world = under_way(seed, steps);
+    for (seed, steps) in everywhere() {
+        let mut world = under_way(seed, steps, options);
         if has_switched(&world) {
             continue;
         }
@@ -74,7 +93,7 @@ fn the_next_connection_may_break_at_any_step() {
 #[test]
 fn a_next_connection_that_stays_silent_is_given_up_in_time() {
     for seed in 0..20 {
-        let mut world = under_way(seed, 0);
+        let mut world = under_way(seed, 0, PLAIN);
         world.mute_next();
         traffic(&mut world, 100);
         world.drain();
@@ -144,10 +163,15 @@ fn no_info_comes_before_the_first_answer() {
 
 #[test]
 fn the_current_connection_may_break_at_any_step() {
+    for options in [PLAIN, WITHOUT_ECHO] {
+        current_breaks(options);
+    }
+}
+
+fn current_breaks(options: ClientOptions) {
     let (mut restored, mut closed) = (0, 0);
-    for seed in 0..150 {
-        let steps = usize::try_from(seed).unwrap();
-        let mut world = under_way(seed, steps);
+    for (seed, steps) in everywhere() {
+        let mut world = under_way(seed, steps, options);
         world.ping();
         world.break_current();
         if world.lost == Some(Loss::Fatal) {
@@ -169,4 +193,75 @@ fn the_current_connection_may_break_at_any_step() {
         restored > 50 && closed > 0,
         "restored {restored}, closed {closed}"
     );
+}
+
+/// What acknowledgements are still to come for nobody can say.
+#[test]
+fn a_verbose_client_ends_with_its_connection() {
+    for (seed, steps) in everywhere() {
+        let mut world = under_way(seed, steps, VERBOSE);
+        world.break_current();
+        assert_eq!(world.lost, Some(Loss::Fatal), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_current_connection_that_stays_silent_is_kept() {
+    for options in [PLAIN, VERBOSE, WITHOUT_ECHO] {
+        let (mut kept, mut closed) = (0, 0);
+        for (seed, steps) in everywhere() {
+            let mut world = under_way(seed, steps, options);
+            if has_switched(&world) {
+                continue;
+            }
+            world.mute_current(true);
+            traffic(&mut world, 20);
+            world.drain();
+            if is_told_to_close(&world) {
+                closed += 1;
+                continue;
+            }
+            kept += 1;
+            world.mute_current(false);
+            world.drain();
+            assert_eq!(
+                world.events,
+                [Event::GivenUp(Abort::Timeout)],
+                "seed {seed}"
+            );
+            world.assert_exact(seed);
+        }
+        assert!(kept > 20 && closed > 0, "kept {kept}, closed {closed}");
+    }
+}
+
+#[test]
+fn whatever_the_next_server_says_against_it_the_client_stays_or_is_told() {
+    for options in [PLAIN, VERBOSE, WITHOUT_ECHO] {
+        let (mut kept, mut closed) = (0, 0);
+        for (seed, steps) in everywhere() {
+            let mut world = under_way(seed, steps, options);
+            world.server_says(Link::Next, "-ERR 'Whatever'\r\n");
+            traffic(&mut world, 50);
+            world.drain();
+            if is_told_to_close(&world) {
+                closed += 1;
+                continue;
+            }
+            if has_switched(&world) {
+                // It was said behind the switch: for the client.
+                continue;
+            }
+            kept += 1;
+            let text = "Whatever".into();
+            assert_eq!(
+                world.events,
+                [Event::GivenUp(Abort::Refused { text })],
+                "seed {seed}"
+            );
+            world.assert_exact(seed);
+            assert!(world.ledger.errors.is_empty());
+        }
+        assert!(kept > 20 && closed > 0, "kept {kept}, closed {closed}");
+    }
 }

@@ -82,6 +82,9 @@ impl World {
 
     /// Something is on its way, or the session has something to do; whether there is anything to wait for.
     fn time_passes(&mut self) -> bool {
+        if matches!(self.events.last(), Some(Event::CloseClient(_))) {
+            return false;
+        }
         let due = [self.routes.due(), self.session.poll_timeout()];
         let Some(due) = due.into_iter().flatten().min() else {
             return false;
