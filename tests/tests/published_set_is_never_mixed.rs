@@ -31,7 +31,8 @@ fn published_sets(directory: &Path) -> Result<(Vec<String>, Option<String>)> {
     let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
     let names: Result<Vec<_>> = names.collect();
     let mut sets: Vec<_> = names?.into_iter().flatten().collect();
-    sets.retain(|name| name.starts_with("..nats_mtls_"));
+    // They are named after their time.
+    sets.retain(|name| name.starts_with("..nats_mtls_2"));
     sets.sort_unstable();
     let current = fs::read_link(directory.join("..data")).ok();
     let current = current.and_then(|set| set.into_os_string().into_string().ok());
@@ -129,11 +130,15 @@ impl Beside {
         let directory = self.published.path();
         self.agent.process().kill();
         self.agent = self.command.clone().start().await?;
-        eventually(PATIENCE, "one set is left, and its links", || async {
-            let (sets, current) = published_sets(directory)?;
-            let is_clean = sets.len() == 1 && sets.first() == current.as_ref();
-            Ok((is_clean && fs::read_dir(directory)?.count() == 6).then_some(()))
-        })
+        eventually(
+            PATIENCE,
+            "one set is left, its links, and the record of who was told",
+            || async {
+                let (sets, current) = published_sets(directory)?;
+                let is_clean = sets.len() == 1 && sets.first() == current.as_ref();
+                Ok((is_clean && fs::read_dir(directory)?.count() == 7).then_some(()))
+            },
+        )
         .await
     }
 }

@@ -33,7 +33,7 @@ HTTP (read-only):
 
 Publish directory, laid out as kubelet lays out a secret; follow ..data, or read tls-combined.pem:
   ..data -> ..nats_mtls_TIME, and tls.crt tls.key ca.crt tls-combined.pem (ca.crl with --crl) -> ..data/
-  ..nats_mtls_told -> the set that every hook was told of, if there are hooks
+  ..nats_mtls_told -> the set that every hook was told of; with none, the first set there was
   keys by --publish-mode, the rest readable by everyone; other files there are never touched
 
 Examples:

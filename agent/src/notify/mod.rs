@@ -109,8 +109,8 @@ impl Notifier {
     }
 
     /// Resolves once nobody has to be told of what was published last, a set of this generation:
-    /// every hook succeeded, or there was nothing to tell. Never without a hook: one that is added
-    /// later has to be told.
+    /// every hook succeeded, or there was nothing to tell. Never without a hook: for one that is added
+    /// later it is news.
     pub(crate) async fn settled(&self, generation: Generation) {
         let is_silent = |news: &Arc<News>| matches!(news.tell, Tell::Nobody(_));
         if !self.board.has_hooks() {

@@ -77,7 +77,7 @@ impl<S: Storage> Writer<S> {
         }
         let is_first = survey.current.is_none() && !survey.is_dangling && survey.told.is_none();
         self.former = survey.current;
-        let written = self.write(contents, name);
+        let written = self.write(contents, name, is_first);
         self.tidy_if_possible();
         written.map(|()| Publication {
             published: Published::New,
@@ -101,8 +101,12 @@ impl<S: Storage> Writer<S> {
         if survey.has_leftover_link {
             self.remove_link(DATA_TMP)?;
         }
-        self.link(Path::new(current.as_str()), DATA_TMP)?;
-        // Not flushed: after a power failure they are told once more.
+        self.record(&current)
+    }
+
+    /// Not flushed: after a power failure they are told once more.
+    fn record(&self, set: &SetName) -> Result<(), PublishError> {
+        self.link(Path::new(set.as_str()), DATA_TMP)?;
         let renamed = self.storage.rename(DATA_TMP, TOLD);
         renamed.map_err(self.failed(TOLD, Action::Swap))
     }
@@ -179,7 +183,12 @@ impl<S: Storage> Writer<S> {
         entries.is_ok_and(has_as_many) && contents.files().iter().all(holds)
     }
 
-    fn write(&self, contents: &Contents, name: &SetName) -> Result<(), PublishError> {
+    fn write(
+        &self,
+        contents: &Contents,
+        name: &SetName,
+        is_first: bool,
+    ) -> Result<(), PublishError> {
         // Errors speak of the names that people know: that of the set is another at each attempt.
         let made = self.storage.make_set(name);
         made.map_err(self.failed("", Action::Make))?;
@@ -201,6 +210,10 @@ impl<S: Storage> Writer<S> {
         self.flush()?;
         let swapped = self.storage.rename(DATA_TMP, DATA);
         swapped.map_err(self.failed(DATA, Action::Swap))?;
+        if is_first {
+            // Who reads there at all reads this one.
+            self.record(name)?;
+        }
         self.flush()
     }
 

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::contents::{Contents, File};
 use super::directory::Directory;
 use super::error::PublishError;
-use super::layout::{Entry, SetName};
+use super::layout::{Entry, SetName, TOLD};
 use super::storage::{Storage, WriteError};
 use super::writer::{Published, Writer};
 
@@ -186,10 +186,11 @@ fn seen(directory: &TempDir) -> Option<String> {
     Some(texts[0].clone())
 }
 
+/// Without the record of who was told.
 fn listing(directory: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(directory.path()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.collect();
+    let mut names: Vec<_> = names.filter(|name| name != TOLD).collect();
     names.sort_unstable();
     names
 }
