@@ -92,7 +92,8 @@ impl RelaySettings {
     }
 
     /// What clients must say in their CONNECT to be let in; it never goes upstream. Default:
-    /// nothing.
+    /// nothing. Only until a server has been reached for the first time does a client cost a
+    /// connection upstream before it has said it.
     #[must_use]
     pub fn local_credentials(mut self, credentials: LocalCredentials) -> Self {
         self.local = Some(credentials);

@@ -1,7 +1,7 @@
 //! What all sessions of one relay share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -19,6 +19,13 @@ use crate::store::Store;
 /// Between two passes over the servers while a client waits.
 const BETWEEN_PASSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
+/// The INFO with which a server begins.
+#[derive(Clone)]
+pub(crate) struct Greeting {
+    pub(crate) json: Arc<[u8]>,
+    pub(crate) max_payload: u64,
+}
+
 /// What all sessions of one relay share.
 pub(crate) struct Shared {
     pub(crate) settings: RelaySettings,
@@ -26,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) pacer: Pacer,
     pub(crate) board: Arc<Board>,
     patience: Duration,
+    /// What the last server said first.
+    greeting: Mutex<Option<Greeting>>,
     /// Clients of this relay that a server accepted and that are still there.
     pub(super) accepted: Arc<AtomicUsize>,
     /// New material is shown to this relay's servers first.
@@ -51,6 +60,7 @@ impl Shared {
             accepted,
             pacer: Pacer::new(&store, settings.spread, settings.handovers_at_once, &board),
             patience: settings.patience(&servers),
+            greeting: Mutex::default(),
             dialer: Dialer::new(store, servers, settings.upstream.clone()),
             settings,
             board,
@@ -90,6 +100,22 @@ impl Shared {
             debug!(error = %last, "a client waits for NATS");
             sleep(pause).await;
         }
+    }
+
+    /// What a server said first; none before the first one did.
+    pub(crate) fn greeting(&self) -> Option<Greeting> {
+        let greeting = self.greeting.lock();
+        greeting.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers what this server said first.
+    pub(crate) fn greet_with(&self, dialed: &Dialed) -> Greeting {
+        let greeting = Greeting {
+            json: dialed.info_json.as_slice().into(),
+            max_payload: dialed.info.max_payload,
+        };
+        let mut last = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert(greeting).clone()
     }
 
     /// What clients are told otherwise than the server said it: that they must say the local

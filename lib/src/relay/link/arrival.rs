@@ -81,24 +81,24 @@ async fn welcome(
         let answer = error.said().unwrap_or("no NATS server is available");
         Turned::Down(error.session_result(), answer.to_owned())
     };
-    let mut opening = pin!(shared.first_upstream());
-    let mut first = [0];
-    let opened = tokio::select! {
-        opened = &mut opening => opened,
-        // A client that gives up is not waited for; one that speaks before INFO is heard later.
-        said = stream.peek(&mut first) => match said? {
-            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            _ => opening.await,
-        },
+    // Whoever has to say credentials is worth no connection upstream before that.
+    let known = match shared.settings.local {
+        Some(_) => shared.greeting(),
+        None => None,
     };
-    let dialed = opened.map_err(refused)?;
-    let info = rewrite_info(&dialed.info_json, &shared.info_rewrite()).map_err(io::Error::other)?;
+    let (greeting, opened) = if let Some(greeting) = known {
+        (greeting, None)
+    } else {
+        let dialed = open(stream, shared).await?.map_err(refused)?;
+        (shared.greet_with(&dialed), Some(dialed))
+    };
+    let info = rewrite_info(&greeting.json, &shared.info_rewrite()).map_err(io::Error::other)?;
     stream.write_all(&info).await?;
 
     let limits = shared.settings.limits;
     let parser = ClientParser::new(ParseLimits {
         control_line: limits.control_line,
-        max_payload: dialed.info.max_payload,
+        max_payload: greeting.max_payload,
     });
     let asked = timeout(limits.connect_time, read_connect(stream, parser));
     let (connect, unread) = asked.await.unwrap_or_else(|_| {
@@ -111,8 +111,27 @@ async fn welcome(
         let answer = local::DENIED.to_owned();
         return Err(Turned::Down(SessionResult::Unauthorized, answer));
     };
+    let dialed = match opened {
+        Some(dialed) => dialed,
+        // Should it say otherwise than the last one, the client hears so behind its first PONG: servers say INFO twice.
+        None => shared.first_upstream().await.map_err(refused)?,
+    };
     let dialed = shared.dialer.introduce(dialed, &connect).await;
     Ok((connect, unread, dialed.map_err(refused)?))
+}
+
+/// The first upstream of a client that has said nothing yet.
+async fn open(stream: &TcpStream, shared: &Shared) -> io::Result<Result<Dialed, DialError>> {
+    let mut opening = pin!(shared.first_upstream());
+    let mut first = [0];
+    tokio::select! {
+        opened = &mut opening => Ok(opened),
+        // A client that gives up is not waited for; one that speaks before INFO is heard later.
+        said = stream.peek(&mut first) => match said? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(opening.await),
+        },
+    }
 }
 
 async fn read_connect(

@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::nats::{ConnectSettings, Registry, ServerList};
+use crate::nats::{ConnectSettings, Registry, Secret, ServerList};
 use crate::relay::admission::{Ending, SessionId, Stage};
+use crate::relay::local::LocalCredentials;
 use crate::relay::report::{Board, HandoverReason};
 use crate::relay::settings::RelaySettings;
 use crate::relay::testbed::{Testbed, greet, serve};
@@ -255,6 +256,41 @@ async fn the_end_of_the_relay_is_told_and_nothing_is_cut_in_half() {
     server.says("MSG a 1 2\r\nhi\r\nPONG\r\n");
     let rest = client.hears_the_end().await;
     assert!(rest.ends_with("}\r\nMSG a 1 2\r\nhi\r\n"), "{rest}");
+}
+
+#[tokio::test]
+async fn a_wrong_guess_costs_no_connection_upstream() {
+    let token = LocalCredentials::token(Secret::new("t0ken"));
+    let mut scene = Scene::new(RelaySettings::new().local_credentials(token)).await;
+    let right = "CONNECT {\"verbose\":false,\"auth_token\":\"t0ken\"}\r\nPING\r\n";
+    let mut servers = Vec::new();
+    for round in 0..2 {
+        let (stream, admission, client) = scene.pair().await;
+        let session = tokio::spawn(run(stream, admission, Arc::clone(&scene.shared)));
+        let mut client = Client {
+            stream: client,
+            heard: String::new(),
+            session,
+        };
+        client.says(right).await;
+        client.hears("PONG\r\n").await;
+        // It lives as long as the test: nobody has to look for another one.
+        servers.push(scene.line().await);
+
+        let (stream, admission, mut guesser) = scene.pair().await;
+        let guess = run(stream, admission, Arc::clone(&scene.shared));
+        let says = guesser.write_all(b"CONNECT {\"verbose\":false,\"auth_token\":\"guess\"}\r\n");
+        let ((), said) = tokio::join!(guess, says);
+        said.unwrap();
+        let mut heard = String::new();
+        guesser.read_to_string(&mut heard).await.unwrap();
+        assert!(heard.starts_with("INFO {"), "{heard}");
+        assert!(
+            heard.ends_with("-ERR 'Authorization Violation'\r\n"),
+            "{heard}"
+        );
+        assert!(scene.lines.try_recv().is_err(), "round {round}: dialled");
+    }
 }
 
 #[tokio::test]
