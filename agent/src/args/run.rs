@@ -12,13 +12,13 @@ Signals:
   SIGHUP            read and judge the files now; the outcome is logged
   SIGTERM, SIGINT   not ready, drain relay and connection, exit 0; a second one ends at once
 
-Hooks (--on-rotate-…) run after a set was validated and, with --publish-dir, published; one run at a
-time for each, the newest set only, again after a failure for as long as it takes (pauses of 1 s to
-1 min). With --publish-dir it is remembered which set every hook was told of (..nats_mtls_told): what a
-crash or a restart kept from them is told by the next start, perhaps twice, never not at all. Without it
-nothing is remembered: the first set after a start is told only with --on-rotate-first, so give that if
-a restart may come between a renewal and its hook and being told once more does no harm. A rollback is
-told only with --publish-dir.
+Hooks (--on-rotate-…) run after a set was validated and, with --publish-dir, published; one run at
+a time for each, the newest set only, again after a failure for as long as it takes (pauses of 1 s
+to 1 min). With --publish-dir it is remembered which set every hook was told of
+(..nats_mtls_told): what a crash or a restart kept from them is told by the next start, perhaps
+twice, never not at all. Without it nothing is remembered: the first set after a start is told
+only with --on-rotate-first, so give that if a restart may come between a renewal and its hook and
+being told once more does no harm. A rollback is told only with --publish-dir.
   --on-rotate-exec gets NATS_TLS_CERT, NATS_TLS_KEY, NATS_TLS_CA (paths), NATS_MTLS_GENERATION,
   NATS_MTLS_FINGERPRINT_SHA256, NATS_MTLS_NOT_AFTER, PATH, HOME and a few more; no other variable of
   the agent. What it leaves running is ended with it, also in other process groups and sessions: a
