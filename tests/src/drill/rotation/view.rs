@@ -235,7 +235,7 @@ mod tests {
         assert!(lost(&[], &[]).is_empty());
         assert_eq!(lost(&[], &["b"]), ["b: 0 of its connections ended, not 1"]);
         assert_eq!(
-            lost(&[closed.clone()], &[]),
+            lost(std::slice::from_ref(&closed), &[]),
             ["a: 1 of its connections ended, not 0"]
         );
         assert_eq!(
