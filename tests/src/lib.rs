@@ -17,6 +17,8 @@
 //! | [`relay`] | the agent with `--listen`, and where the servers see its sessions |
 //! | [`stranger`] | a client that says any bytes, and what it is answered |
 //! | [`besieged`] | an agent with a relay among hostile clients, and a neighbour that must not feel them |
+//! | [`peers`] | stunnel, haproxy and nginx before a server, for comparison |
+//! | [`arena`] | everything that can stand between a client and one server, side by side |
 //! | [`clients`] | unmodified nats-py and nats.js, run as processes |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
@@ -34,6 +36,7 @@
 //! the system under test may be.
 
 pub mod agent;
+pub mod arena;
 pub mod bench;
 pub mod besieged;
 pub mod boot;
@@ -50,6 +53,7 @@ pub mod load;
 pub mod logs;
 pub mod metrics;
 pub mod network;
+pub mod peers;
 pub mod pki;
 pub mod process;
 pub mod prometheus;
