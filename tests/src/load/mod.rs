@@ -13,6 +13,8 @@
 //! | [`inbox`] | a client that keeps the ledger of what it gets |
 //! | [`conversation`] | one session under load in both directions, and its peer |
 //! | [`library`] | the same conversation with async-nats, for comparison |
+//! | [`flood`] | as much as is taken, one way: messages a second |
+//! | [`sink`] | the other end of a flood when the generator itself is measured |
 //! | [`requests`] | request and reply by schedule: round trips without coordinated omission |
 //! | [`sessions`] | many conversations through one relay, moved again and again |
 //! | [`tunnel`] | a plain TCP tunnel, with a delay if asked |
@@ -22,6 +24,7 @@
 
 pub mod client;
 pub mod conversation;
+pub mod flood;
 pub mod inbox;
 pub mod ledger;
 pub mod library;
@@ -32,6 +35,7 @@ pub mod payload;
 pub mod publisher;
 pub mod requests;
 pub mod sessions;
+pub mod sink;
 pub mod tunnel;
 
 use std::time::{Duration, Instant};
