@@ -1,11 +1,11 @@
 //! What `nats-mtls-agent run` costs while nothing happens: one connection, HTTP on, the default
 //! poll interval. Read from `/proc`, so it needs Linux.
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use nats_mtls_tests::agent::AgentCommand;
+use nats_mtls_tests::bench::usage::Usage;
 use nats_mtls_tests::bench::{Row, quick};
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
@@ -63,43 +63,4 @@ async fn main() -> Result<()> {
         met: Some(share < SHARE_OF_A_CORE),
     }
     .report()
-}
-
-struct Usage {
-    resident: f64,
-    anonymous: f64,
-    highest: f64,
-    cpu_milliseconds: f64,
-}
-
-impl Usage {
-    fn of(pid: i32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let mebibytes = |name: &str| -> Result<f64> {
-            let line = status.lines().find(|line| line.starts_with(name));
-            let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
-            Ok(kibibytes.with_context(|| name.to_owned())?.parse::<f64>()? / 1024.0)
-        };
-        Ok(Self {
-            resident: mebibytes("VmRSS:")?,
-            anonymous: mebibytes("RssAnon:")?,
-            highest: mebibytes("VmHWM:")?,
-            cpu_milliseconds: cpu_milliseconds(pid)?,
-        })
-    }
-}
-
-/// Of all threads, those that have ended too: user and system time of `/proc/<pid>/stat`.
-fn cpu_milliseconds(pid: i32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold anything; the state follows it, see proc_pid_stat(5).
-    let (_, fields) = stat.rsplit_once(')').context("no name")?;
-    let ticks: f64 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse::<f64>)
-        .sum::<Result<_, _>>()?;
-    // USER_HZ is 100 on every architecture that Rust runs Linux on, but for Alpha's 1024.
-    Ok(ticks * 10.0)
 }

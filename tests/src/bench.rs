@@ -1,5 +1,9 @@
-//! What the benchmarks share: samples and their order statistics, and the rows of the table that
-//! `scripts/bench` prints.
+//! What the benchmarks share: samples and their order statistics, rounds in which contenders are compared, plots, and the
+//! rows of the table that `scripts/bench` prints.
+
+pub mod plot;
+pub mod rounds;
+pub mod usage;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -81,6 +85,13 @@ impl Sample {
     pub fn quantile(&self, share: f64) -> f64 {
         let rank = (share * self.0.len() as f64).ceil() as usize;
         self.0[rank.clamp(1, self.0.len()) - 1]
+    }
+
+    /// How many values there are.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is no sample of nothing")]
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Half of the values do not exceed it.
