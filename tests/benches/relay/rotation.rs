@@ -2,7 +2,7 @@
 //! by async-nats alone. For scale the relay also goes through moments in which nothing happens.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_nats::ConnectOptions;
@@ -188,17 +188,12 @@ impl Scene {
         let endpoint = self.relay.endpoint();
         let talk = Conversation::start(&endpoint, &self.peer, &topic(), clock)?;
         tokio::time::sleep(REST).await;
-        let began = Instant::now();
         let mut all = Vec::new();
         for _ in 0..windows {
             let from = clock.now();
             tokio::time::sleep(REST).await;
             all.push((from, clock.now()));
         }
-        println!(
-            "{windows} moments without a rotation: {:?}",
-            began.elapsed()
-        );
         heard.add_windows(&talk.finish().await?, &all);
         Ok(())
     }
