@@ -38,7 +38,8 @@
 //!   automatic.
 //! * A live connection is never moved onto material that its server refused.
 //! * One rotation is one reconnect per connection, flushed first; core NATS messages that arrive
-//!   during those few milliseconds are lost, as in any reconnect.
+//!   during those few milliseconds are lost, as in any reconnect. With the cargo feature `relay`,
+//!   `ConnectSettings::handover` moves a connection without losing any.
 //! * No key bytes and no credentials in any log, error or status.
 //!
 //! # What depends on a connection

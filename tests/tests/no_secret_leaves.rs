@@ -35,8 +35,13 @@ async fn whatever_happens_to_the_files_and_the_server() -> Result<()> {
     .await?;
     let manager = builder(&volume).settle(Duration::ZERO).build().await?;
 
-    // Credentials in a URL, right and wrong.
+    // Credentials in a URL, right and wrong, and given to a private relay, which has a secret besides.
     let address = server.url().replace("tls://", "");
+    let url = format!("tls://alice:{PASSWORD}@{address}");
+    let settings = ConnectSettings::new().component("relayed").handover();
+    let relayed = manager.connect(url, settings).await?;
+    let (client, report) = (relayed.client(), relayed.report());
+    said.push_str(&format!("{client:?} {report:?} {relayed:?}"));
     for (name, password) in [("wrong", WRONG_PASSWORD), (NAME, PASSWORD)] {
         let settings = ConnectSettings::new()
             .component(name)
@@ -88,6 +93,10 @@ async fn whatever_happens_to_the_files_and_the_server() -> Result<()> {
         for secret in [PASSWORD, WRONG_PASSWORD, TOKEN] {
             ensure!(!text.contains(secret), "{where_} holds {secret}");
         }
+        ensure!(
+            !text.contains("auth_token\":\""),
+            "{where_} holds the secret of a relay"
+        );
     }
     Ok(())
 }
@@ -155,7 +164,9 @@ async fn rotate_through_everything(
     }
     server.restart().await?;
     eventually(PATIENCE, "the connection is back", || async {
-        Ok(manager.status().ready.then_some(()))
+        let status = manager.status();
+        ensure!(status.ready, "{:?}", status.connections);
+        Ok(Some(()))
     })
     .await
 }

@@ -13,10 +13,11 @@ pub use builder::{BuildError, ManagerBuilder};
 pub use status::StatusHandle;
 
 use crate::nats::{
-    self, ConnectSettings, Connection, ConnectionError, IntoServerList, Registry, Shared,
+    self, ConnectSettings, Connection, ConnectionError, IntoServerList, Registry, ServerList,
+    Shared, Way,
 };
 #[cfg(feature = "relay")]
-use crate::relay::{Relay, RelayError, RelaySettings};
+use crate::relay::{self, Relay, RelayError, RelaySettings};
 #[cfg(feature = "relay")]
 use crate::reload::Command;
 use crate::reload::ReloadOutcome;
@@ -66,7 +67,37 @@ impl CertificateManager {
         settings: ConnectSettings,
     ) -> Result<Connection, ConnectionError> {
         let servers = servers.into_server_list()?;
-        nats::connect(&self.inner.shared, &self.inner.registry, servers, settings).await
+        let way = self.way(&servers, &settings).await?;
+        let Inner {
+            shared, registry, ..
+        } = &*self.inner;
+        nats::connect(shared, registry, servers, settings, way).await
+    }
+
+    #[cfg(feature = "relay")]
+    async fn way(
+        &self,
+        servers: &ServerList,
+        settings: &ConnectSettings,
+    ) -> Result<Way, ConnectionError> {
+        let shared = &self.inner.shared;
+        if !settings.handover {
+            return Way::direct(shared, servers, settings);
+        }
+        let store = Arc::clone(&shared.store);
+        let board = Arc::clone(&self.inner.status.shared.relays);
+        let hop = relay::open_private(store, servers.clone(), settings.clone(), board).await?;
+        Ok(Way::Relayed(hop))
+    }
+
+    #[cfg(not(feature = "relay"))]
+    #[expect(clippy::unused_async, reason = "with the feature it waits")]
+    async fn way(
+        &self,
+        servers: &ServerList,
+        settings: &ConnectSettings,
+    ) -> Result<Way, ConnectionError> {
+        Way::direct(&self.inner.shared, servers, settings)
     }
 
     /// Opens a relay: clients of any language connect to it in plain text and reach `servers` over

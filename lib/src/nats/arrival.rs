@@ -1,20 +1,24 @@
-//! A connection that came up: what it showed the server, and the server it.
+//! A connection that came up, or was moved: what it showed the server, and the server it.
 
 use std::sync::Arc;
 
-use async_nats::Client;
-
 use crate::material::CertificateFacts;
 use crate::nats::connection::ConnectionReport;
-use crate::nats::registry::Registered;
+use crate::nats::way::Up;
 use crate::store::Generation;
-use crate::tls::Wire;
+
+/// Where a connection leads.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// `host:port` as people know it.
+    pub(crate) server: Option<String>,
+    pub(crate) server_id: Option<String>,
+    pub(crate) client_id: Option<u64>,
+}
 
 /// See the module documentation.
 pub(crate) struct Arrival {
-    server: Option<String>,
-    server_id: Option<String>,
-    client_id: Option<u64>,
+    place: Place,
     connects: u64,
     generation: Generation,
     client_leaf: Option<Arc<CertificateFacts>>,
@@ -22,36 +26,21 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// What is new about a connection that is up for the `connects`-th time; none if it is the one
-    /// that is known.
-    pub(crate) fn of(
-        client: &Client,
-        registered: &Registered,
-        connects: u64,
-        wire: &Wire,
-    ) -> Option<Self> {
-        let generation = wire.snapshot.generation();
-        let known = registered.look(|report| (report.connects, report.generation));
-        if known == (connects, Some(generation)) {
-            return None;
-        }
+    /// The facts of a connection that was not seen before.
+    pub(crate) fn of(up: &Up, place: Place) -> Self {
+        let wire = &up.wire;
         let client_leaf = || Arc::new(wire.snapshot.material().facts().leaf().clone());
-        let server = client.try_server_info();
-        Some(Self {
-            server: server
-                .as_ref()
-                .map(|info| registered.servers.label_of(&info.host, info.port)),
-            client_id: server.as_ref().map(|info| info.client_id),
-            server_id: server.map(|info| info.server_id),
-            connects,
-            generation,
+        Self {
+            place,
+            connects: up.connects,
+            generation: wire.snapshot.generation(),
             client_leaf: wire.presented.then(client_leaf),
             server_leaf: wire
                 .server
                 .as_ref()
                 .and_then(|der| CertificateFacts::from_der(der))
                 .map(Arc::new),
-        })
+        }
     }
 
     /// Whether the server asked for our certificate.
@@ -65,9 +54,9 @@ impl Arrival {
 
     pub(crate) fn write(self, report: &mut ConnectionReport) {
         report.presented = Some(self.presented());
-        report.server = self.server;
-        report.server_id = self.server_id;
-        report.client_id = self.client_id;
+        report.server = self.place.server;
+        report.server_id = self.place.server_id;
+        report.client_id = self.place.client_id;
         report.connects = self.connects;
         report.generation = Some(self.generation);
         report.client_leaf = self.client_leaf;

@@ -1,6 +1,9 @@
 //! The first connection: tries the servers one by one, so that each failure keeps its true cause,
 //! until one accepts or the startup policy gives up.
 
+#[cfg(feature = "relay")]
+mod through_relay;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +22,7 @@ use crate::nats::registry::{Registration, Registry};
 use crate::nats::servers::{self, ServerList, ServerListError};
 use crate::nats::settings::ConnectSettings;
 use crate::nats::startup::{ServerAttempts, StartupPolicy};
+use crate::nats::way::Way;
 use crate::nats::wires::{self, Wires};
 use crate::reload::Command;
 use crate::tls::SerialConfig;
@@ -53,6 +57,10 @@ pub enum ConnectionError {
          every connect would fail: unset or mend SSL_CERT_FILE and SSL_CERT_DIR"
     )]
     PlatformRoots(String),
+    /// The private relay of a connection with [`ConnectSettings::handover`] cannot listen on
+    /// loopback, or there is no randomness for its secret.
+    #[error("no private relay: {0}")]
+    Relay(String),
     /// No server accepted the connection as long as the startup policy allowed.
     #[error("no NATS connection after {waited:.1?}{}", list(.attempts))]
     NotConnected {
@@ -77,18 +85,14 @@ pub(crate) async fn connect(
     registry: &Arc<Registry>,
     servers: ServerList,
     settings: ConnectSettings,
+    mut way: Way,
 ) -> Result<Connection, ConnectionError> {
-    // Fails early on credentials that cannot be used.
-    let serial = SerialConfig::new(
-        Arc::clone(&shared.store),
-        settings.names(&servers),
-        shared.versions,
-    )?;
-    settings.options(&servers, serial.client_config())?;
     let policy = settings
         .startup
         .unwrap_or_else(|| StartupPolicy::RetryFor(settings.startup_budget(&servers).total()));
-    check_platform_roots(policy).await?;
+    if !way.is_relayed() {
+        check_platform_roots(policy).await?;
+    }
     let component = settings.component.clone();
     let mut registration = registry
         .register(servers, settings)
@@ -96,7 +100,7 @@ pub(crate) async fn connect(
     // A candidate that waits for a server to ask has one now.
     shared.commands.try_send(Command::NewServer).ok();
 
-    let first = first_client(&registration, &serial, policy).await;
+    let first = first_client(&registration, &mut way, policy).await;
     let (client, wires) = first.inspect_err(|_| registration.give_up())?;
     let (request_sender, requests) = mpsc::channel(4);
     let (events, _) = broadcast::channel(EVENT_CAPACITY);
@@ -112,7 +116,7 @@ pub(crate) async fn connect(
     let over = Arc::clone(&wires.over);
     let driver = Driver::new(
         client.clone(),
-        serial,
+        way,
         registration,
         shared.clone(),
         wires,
@@ -133,6 +137,26 @@ pub(crate) async fn connect(
     Ok(connection)
 }
 
+impl Way {
+    /// The client's own way.
+    ///
+    /// # Errors
+    /// rustls cannot make a configuration, or the credentials cannot be used.
+    pub(crate) fn direct(
+        shared: &Shared,
+        servers: &ServerList,
+        settings: &ConnectSettings,
+    ) -> Result<Self, ConnectionError> {
+        let serial = SerialConfig::new(
+            Arc::clone(&shared.store),
+            settings.names(servers),
+            shared.versions,
+        )?;
+        settings.options(servers, serial.client_config())?;
+        Ok(Self::Direct(serial))
+    }
+}
+
 async fn check_platform_roots(policy: StartupPolicy) -> Result<(), ConnectionError> {
     let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
     let Ok(loaded) = loaded else {
@@ -151,7 +175,7 @@ async fn check_platform_roots(policy: StartupPolicy) -> Result<(), ConnectionErr
 
 async fn first_client(
     registration: &Registration,
-    serial: &SerialConfig,
+    way: &mut Way,
     policy: StartupPolicy,
 ) -> Result<(Client, Wires), ConnectionError> {
     let started = Instant::now();
@@ -175,7 +199,7 @@ async fn first_client(
         computed,
         "connecting"
     );
-    let trying = try_servers(registration, serial, policy, &mut attempts);
+    let trying = try_servers(registration, way, policy, &mut attempts);
     let client = match policy.budget() {
         Some(budget) => timeout(budget, trying).await.ok().flatten(),
         None => trying.await,
@@ -186,36 +210,23 @@ async fn first_client(
     })
 }
 
-/// Passes over the servers in random order until one accepts; none after a single pass if the
-/// policy is to fail fast.
+/// Passes over the servers until one accepts; none after a single pass if the policy is to fail
+/// fast.
 async fn try_servers(
     registration: &Registration,
-    serial: &SerialConfig,
+    way: &mut Way,
     policy: StartupPolicy,
     attempts: &mut [ServerAttempts],
 ) -> Option<(Client, Wires)> {
     let mut passes = 0;
     loop {
-        let addresses = registration.servers.addresses();
-        let mut order: Vec<_> = addresses.iter().zip(attempts.iter_mut()).collect();
-        fastrand::shuffle(&mut order);
-        for (address, attempt) in order {
-            attempt.attempts += 1;
-            match try_server(registration, serial, address).await {
-                Ok(connected) => return Some(connected),
-                Err(failure) => {
-                    warn!(
-                        component = registration.settings.component,
-                        server = attempt.server, attempt = attempt.attempts, cause = %failure,
-                        "cannot connect"
-                    );
-                    registration.update(|report| {
-                        report.last_error = Some(format!("{}: {failure}", attempt.server));
-                        report.totals.failed_attempts.count(failure.kind);
-                    });
-                    attempt.last_failure = Some(failure);
-                }
-            }
+        let connected = match way {
+            Way::Direct(serial) => try_each(registration, serial, attempts).await,
+            #[cfg(feature = "relay")]
+            Way::Relayed(hop) => through_relay::try_all(registration, hop, attempts).await,
+        };
+        if connected.is_some() {
+            return connected;
         }
         if policy == StartupPolicy::FailFast {
             return None;
@@ -223,6 +234,38 @@ async fn try_servers(
         passes += 1;
         sleep(BETWEEN_PASSES.wait(passes)).await;
     }
+}
+
+/// In random order.
+async fn try_each(
+    registration: &Registration,
+    serial: &SerialConfig,
+    attempts: &mut [ServerAttempts],
+) -> Option<(Client, Wires)> {
+    let addresses = registration.servers.addresses();
+    let mut order: Vec<_> = addresses.iter().zip(attempts.iter_mut()).collect();
+    fastrand::shuffle(&mut order);
+    for (address, attempt) in order {
+        attempt.attempts += 1;
+        match try_server(registration, serial, address).await {
+            Ok(connected) => return Some(connected),
+            Err(failure) => note(registration, attempt, failure),
+        }
+    }
+    None
+}
+
+fn note(registration: &Registration, attempt: &mut ServerAttempts, failure: Failure) {
+    warn!(
+        component = registration.settings.component,
+        server = attempt.server, attempt = attempt.attempts, cause = %failure,
+        "cannot connect"
+    );
+    registration.update(|report| {
+        report.last_error = Some(format!("{}: {failure}", attempt.server));
+        report.totals.failed_attempts.count(failure.kind);
+    });
+    attempt.last_failure = Some(failure);
 }
 
 async fn try_server(

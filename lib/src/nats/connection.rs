@@ -36,7 +36,7 @@ pub struct ConnectionReport {
     pub since: SystemTime,
     /// The true cause of the last failed attempt, cleared when it is up.
     pub last_error: Option<String>,
-    /// How often it came up.
+    /// How often it came up. A handover is none of these.
     pub connects: u64,
     /// The certificate that it presented last; none if the server asked for none.
     pub client_leaf: Option<Arc<CertificateFacts>>,
@@ -77,7 +77,8 @@ pub(crate) enum Request {
 /// Dropping it ends the management, not the client: clones of the client go on, but nobody asks
 /// their servers before a publish, moves them, rolls back for them or shows them in the status.
 /// They still present what is active when they happen to reconnect; once the manager is gone too,
-/// that never changes again. Use [`Connection::drain`] to end both.
+/// that never changes again. Use [`Connection::drain`] to end both. With `ConnectSettings::handover`
+/// dropping it drains the client too.
 #[derive(Debug)]
 pub struct Connection {
     client: async_nats::Client,

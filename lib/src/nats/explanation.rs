@@ -48,6 +48,12 @@ impl Explanation {
         });
     }
 
+    /// It is another connection, and was never down: what the former server said explains nothing
+    /// from now on.
+    pub(crate) fn handle_moved(&mut self) {
+        self.hint = None;
+    }
+
     /// The client tried to come back, nobody let it in, and a server refused it for this cause.
     pub(crate) fn handle_refusal(&mut self, cause: Cause) {
         self.refusal = Some(cause);
@@ -96,6 +102,14 @@ mod tests {
         explanation.handle_intent(Cause::Rotation);
         explanation.handle_move_over();
         assert_eq!(explanation.of_disconnect(now), Cause::Network);
+    }
+
+    #[test]
+    fn what_the_former_server_said_explains_nothing_after_a_move_without_an_outage() {
+        let mut explanation = Explanation::default();
+        explanation.handle_lame_duck();
+        explanation.handle_moved();
+        assert_eq!(explanation.of_disconnect(Instant::now()), Cause::Network);
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod event;
 mod explanation;
 mod failure;
 mod farewell;
+#[cfg(feature = "relay")]
+mod hop;
 mod journal;
 mod lifecycle;
 mod passes;
@@ -25,6 +27,7 @@ mod settings;
 mod startup;
 mod story;
 mod totals;
+mod way;
 mod wires;
 
 pub use authentication::{Authentication, AuthenticationError, AuthenticationFuture, Secret};
@@ -41,12 +44,21 @@ pub use settings::ConnectSettings;
 pub use startup::{ServerAttempts, StartupBudget, StartupPolicy};
 pub use totals::{ByCause, ConnectionTotals, FailedAttempts};
 
+#[cfg(feature = "relay")]
+pub(crate) use arrival::Place;
 pub(crate) use connect::connect;
 pub(crate) use driver::Shared;
+#[cfg(feature = "relay")]
+pub(crate) use hop::{FarClient, FarWriter, Hop, Prepared, PrivateRelay, far_end};
 pub(crate) use journal::Observation;
+#[cfg(feature = "relay")]
+pub(crate) use passes::Pass;
 pub(crate) use preflight::Preflight;
 #[cfg(any(test, feature = "relay"))]
 pub(crate) use registry::Registration;
 pub(crate) use registry::Registry;
 #[cfg(feature = "relay")]
 pub(crate) use servers::label as server_label;
+#[cfg(feature = "relay")]
+pub(crate) use way::Finished;
+pub(crate) use way::Way;

@@ -9,10 +9,15 @@ use async_nats::ConnectOptions;
 use rustls::ClientConfig;
 
 use crate::backoff::Backoff;
+#[cfg(feature = "relay")]
+use crate::nats::authentication::Secret;
 use crate::nats::authentication::{Authentication, AuthenticationError};
 use crate::nats::servers::ServerList;
 use crate::nats::startup::{StartupBudget, StartupPolicy};
 use crate::tls::ServerNames;
+
+#[cfg(feature = "relay")]
+const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Settings of one connection. The defaults are meant for production.
 #[derive(Debug, Clone)]
@@ -28,6 +33,8 @@ pub struct ConnectSettings {
     pub(crate) startup: Option<StartupPolicy>,
     pub(crate) startup_passes: u32,
     pub(crate) startup_margin: Duration,
+    #[cfg(feature = "relay")]
+    pub(crate) handover: bool,
     client: ClientSettings,
 }
 
@@ -56,6 +63,8 @@ impl Default for ConnectSettings {
             startup: None,
             startup_passes: 3,
             startup_margin: Duration::from_secs(15),
+            #[cfg(feature = "relay")]
+            handover: false,
             client: ClientSettings::default(),
         }
     }
@@ -149,6 +158,41 @@ impl ConnectSettings {
         self
     }
 
+    /// Rotates without losing a core message: the client goes through a private relay of this
+    /// process, which hands its connection over to each new certificate. Nothing is lost, repeated
+    /// or reordered, and the client's own connection stays. Default off: a rotation is a reconnect.
+    ///
+    /// The relay speaks mutual TLS to the servers and holds the [`ConnectSettings::authentication`],
+    /// so what must be signed is signed for each new connection. Its client reaches it on
+    /// `127.0.0.1`, the one hop without TLS that there is, with a random secret of that relay. Whoever
+    /// else connects there is turned away, and no server hears of it.
+    ///
+    /// # What is different
+    /// * A rotation is no event and does not change [`Connection::reconnect_epoch`];
+    ///   [`Connection::reached`] and the report tell it.
+    /// * A server that goes away is an outage as for any connection, in report, events, epoch, metrics
+    ///   and readiness, but the client is only held back until the relay has reached a server again.
+    ///   Its own state, events and statistics say nothing of it.
+    /// * `Client::server_info` stays that of the server at the start; the report has the present one.
+    /// * Dropping the [`Connection`] ends the relay, so it drains the client: clones of it do not go on.
+    /// * A move needs one connection more at the server for a moment. Where it cannot be lossless
+    ///   (another server of a cluster has limits of its own) the documentation of
+    ///   [`relay`](crate::relay) says what happens instead.
+    ///
+    /// # What it costs
+    /// Each message passes the process once more, and each connection has the relay's buffers:
+    /// `scripts/bench service_handover` compares it with a direct connection.
+    ///
+    /// [`Connection`]: crate::Connection
+    /// [`Connection::reached`]: crate::Connection::reached
+    /// [`Connection::reconnect_epoch`]: crate::Connection::reconnect_epoch
+    #[cfg(feature = "relay")]
+    #[must_use]
+    pub fn handover(mut self) -> Self {
+        self.handover = true;
+        self
+    }
+
     /// Do not receive own messages. Default off.
     #[must_use]
     pub fn no_echo(mut self) -> Self {
@@ -236,6 +280,26 @@ impl ConnectSettings {
             options = options.tls_first();
         }
         Ok(self.client.apply(options))
+    }
+
+    /// Fresh options for the one hop in plain text that there is: to a private relay of this
+    /// process, on loopback, which lets in who knows the token. The relay watches the server, and
+    /// holds the client back while there is none; the client need not do it again.
+    #[cfg(feature = "relay")]
+    pub(crate) fn hop_options(&self, servers: &ServerList, token: &Secret) -> ConnectOptions {
+        let options = ConnectOptions::with_token(token.expose().to_owned())
+            .connection_timeout(self.hop_limit(servers))
+            .ping_interval(NEVER);
+        self.client.apply(options)
+    }
+
+    /// In which a private relay has tried every server once, and said so.
+    #[cfg(feature = "relay")]
+    pub(crate) fn hop_limit(&self, servers: &ServerList) -> Duration {
+        let servers = u32::try_from(servers.len()).unwrap_or(u32::MAX);
+        let pass = self.connect_timeout.saturating_mul(servers);
+        pass.saturating_add(self.connect_timeout)
+            .saturating_add(Duration::from_secs(1))
     }
 }
 

@@ -31,6 +31,12 @@ pub(crate) struct Wires {
 }
 
 impl Wires {
+    /// Failed attempts are counted there from now on: by whom the client connects through.
+    #[cfg(feature = "relay")]
+    pub(crate) fn count_with(&mut self, failed: Arc<Mutex<FailedAttempts>>) {
+        self.failed = failed;
+    }
+
     /// The client that calls back: only now there is one.
     pub(crate) fn handle_client(&self, client: &Client) {
         // Called once.
@@ -49,12 +55,6 @@ pub(crate) fn attach(
     backoff: Backoff,
     serial: &SerialConfig,
 ) -> (ConnectOptions, Wires) {
-    let (event_sender, events) = mpsc::channel(EVENT_CAPACITY);
-    let (pass_sender, passes) = mpsc::channel(PASS_CAPACITY);
-    let moving = Arc::new(AtomicBool::new(false));
-    let ours = Arc::clone(&moving);
-    let over = Arc::new(AtomicBool::new(false));
-    let is_over = Arc::clone(&over);
     let failed = Arc::default();
     let statistics = Arc::default();
     let count = PassCounter {
@@ -63,13 +63,49 @@ pub(crate) fn attach(
         serial: serial.clone(),
         statistics: Arc::clone(&statistics),
     };
+    let (pass_sender, passes) = mpsc::channel(PASS_CAPACITY);
+    let see = move |servers: &[async_nats::Server]| {
+        pass_sender.try_send(count.handle_servers(servers)).ok();
+    };
+    let (options, wires) = call_back(options, backoff, Arc::default(), see);
+    let wires = Wires {
+        passes,
+        failed,
+        statistics,
+        ..wires
+    };
+    (options, wires)
+}
+
+/// The same for a client of a relay of this process, until `over`: only the relay knows how its
+/// passes over the servers end.
+#[cfg(feature = "relay")]
+pub(crate) fn attach_to_relay(
+    options: ConnectOptions,
+    backoff: Backoff,
+    over: Arc<AtomicBool>,
+) -> (ConnectOptions, Wires) {
+    call_back(options, backoff, over, |_| ())
+}
+
+fn call_back(
+    options: ConnectOptions,
+    backoff: Backoff,
+    over: Arc<AtomicBool>,
+    see: impl Fn(&[async_nats::Server]) + Send + Sync + 'static,
+) -> (ConnectOptions, Wires) {
+    let (event_sender, events) = mpsc::channel(EVENT_CAPACITY);
+    let (_, passes) = mpsc::channel(1);
+    let moving = Arc::new(AtomicBool::new(false));
+    let ours = Arc::clone(&moving);
+    let is_over = Arc::clone(&over);
     let options = options
         .event_callback(move |event| {
             event_sender.try_send(event).ok();
             std::future::ready(())
         })
         .reconnect_to_server_callback(move |servers, _info| {
-            pass_sender.try_send(count.handle_servers(&servers)).ok();
+            see(&servers);
             let is_over = is_over.load(Ordering::Relaxed);
             async move {
                 if is_over {
@@ -89,8 +125,8 @@ pub(crate) fn attach(
             passes,
             moving,
             over,
-            failed,
-            statistics,
+            failed: Arc::default(),
+            statistics: Arc::default(),
         },
     )
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
@@ -64,16 +65,16 @@ impl Relay {
             "relay: listening"
         );
         board.listens(address);
+        let shared = Shared::new(store, servers, settings, board, registry);
+        Ok(Self::serve(listener, address, Arc::new(shared)))
+    }
+
+    pub(super) fn serve(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) -> Self {
         let stage = watch::Sender::new(Stage::Serving);
+        let board = Arc::clone(&shared.board);
         let door = Door {
             listener,
-            shared: Arc::new(Shared::new(
-                store,
-                servers,
-                settings,
-                Arc::clone(&board),
-                registry,
-            )),
+            shared,
             stage: stage.clone(),
         };
         let (life, alive) = watch::channel(());
@@ -81,14 +82,14 @@ impl Relay {
             let _life = life;
             door.serve().await
         });
-        Ok(Self {
+        Self {
             address,
             board,
             stage,
             abort: door.abort_handle(),
             door: Mutex::new(Some(door)),
             alive,
-        })
+        }
     }
 
     /// Where clients connect.

@@ -6,6 +6,9 @@
 //! with the tunnel; and a tunnel does not know where one operation ends and the next begins, so it
 //! can never change the connection below a client that is busy.
 //!
+//! For clients of other processes there is `CertificateManager::relay`; `private` is the same for one
+//! client of this process, `ConnectSettings::handover`.
+//!
 //! The layer is a functional core with thin shells. `protocol` turns bytes into operations and
 //! back, and knows the boundaries between them; it owns no socket and no clock.
 //!
@@ -22,6 +25,7 @@ mod link;
 mod listener;
 mod local;
 mod pace;
+mod private;
 mod protocol;
 mod report;
 mod session;
@@ -37,4 +41,5 @@ pub use local::LocalCredentials;
 pub use report::{HandoverReason, RelayReport, SessionResult, Traffic};
 pub use settings::{RelaySettings, RotationMode};
 
+pub(crate) use private::open as open_private;
 pub(crate) use report::{Board, RelayFailure};

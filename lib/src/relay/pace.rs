@@ -5,12 +5,12 @@
 //! at. It must not know how a session moves. A session uses it so, from its own task:
 //!
 //! ```text
-//! let mut pace = pacer.enter(&dialed.snapshot);
+//! let mut pace = pacer.enter(&dialed.wire.snapshot);
 //! loop {
 //!     select! {
 //!         permit = pace.permit(), if idle => {      // cancel safe: keeps its place in the queue
 //!             match hand_over(permit.is_forced()).await {
-//!                 Ok(new) => pace.moved(permit, &new.snapshot),
+//!                 Ok(new) => pace.moved(permit, &new.wire.snapshot),
 //!                 Err(_) if permit.is_forced() => fall_back_and_close(),
 //!                 Err(_) => pace.failed(permit),    // asked again after a backoff
 //!             }

@@ -19,7 +19,8 @@ pub use names::{HandoverReason, SessionResult};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelayReport {
-    /// Where clients connect; none once it ended.
+    /// Where clients of other processes connect; none once it ended, and if there never were any
+    /// but those of [`ConnectSettings::handover`](crate::ConnectSettings::handover).
     pub listen: Option<SocketAddr>,
     /// Clients now, those that are not let in yet included.
     pub sessions: u64,
@@ -159,6 +160,11 @@ impl Board {
     /// Takes how long clients stood still in the handovers since the last call.
     pub(crate) fn take_stalls(&self) -> VecDeque<Duration> {
         std::mem::take(&mut *locked(&self.stalls))
+    }
+
+    /// There is a relay, though not for other processes.
+    pub(super) fn begins(&self) {
+        locked(&self.listen).was_started = true;
     }
 
     pub(super) fn listens(&self, address: SocketAddr) {

@@ -11,7 +11,8 @@ use crate::backoff::Backoff;
 use crate::nats::{Registration, Registry, ServerList};
 use crate::relay::dial::{DialError, Dialed, Dialer, Wish};
 use crate::relay::pace::Pacer;
-use crate::relay::protocol::InfoRewrite;
+use crate::relay::private::Private;
+use crate::relay::protocol::{Connect, InfoRewrite};
 use crate::relay::report::{Board, Meter};
 use crate::relay::settings::RelaySettings;
 use crate::store::Store;
@@ -37,8 +38,11 @@ pub(crate) struct Shared {
     greeting: Mutex<Option<Greeting>>,
     /// Clients of this relay that a server accepted and that are still there.
     pub(super) accepted: Arc<AtomicUsize>,
-    /// New material is shown to this relay's servers first.
-    _registration: Registration,
+    /// If the one client is of this process.
+    pub(super) private: Option<Private>,
+    /// New material is shown to this relay's servers first. A private relay leaves that to its
+    /// client's own registration.
+    _registration: Option<Registration>,
 }
 
 impl Shared {
@@ -51,13 +55,28 @@ impl Shared {
     ) -> Self {
         let accepted = Arc::new(AtomicUsize::new(0));
         let live = Arc::clone(&accepted);
+        let is_live = move || live.load(Relaxed) > 0;
+        let upstream = settings.upstream.clone();
+        let registration = registry.register_relay(servers.clone(), upstream, is_live);
         Self {
-            _registration: registry.register_relay(
-                servers.clone(),
-                settings.upstream.clone(),
-                move || live.load(Relaxed) > 0,
-            ),
             accepted,
+            _registration: Some(registration),
+            ..Self::private(store, servers, settings, board, None)
+        }
+    }
+
+    /// Of a relay that nobody registers, for a client of this process if there is one.
+    pub(super) fn private(
+        store: Arc<Store>,
+        servers: ServerList,
+        settings: RelaySettings,
+        board: Arc<Board>,
+        private: Option<Private>,
+    ) -> Self {
+        Self {
+            _registration: None,
+            private,
+            accepted: Arc::default(),
             pacer: Pacer::new(&store, settings.spread, settings.handovers_at_once, &board),
             patience: settings.patience(&servers),
             greeting: Mutex::default(),
@@ -116,6 +135,22 @@ impl Shared {
         };
         let mut last = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
         last.insert(greeting).clone()
+    }
+
+    /// One pass over the servers for a client whose CONNECT is known.
+    ///
+    /// # Errors
+    /// As [`Dialer::join`]; a client of this process is told.
+    ///
+    /// # Cancel safety
+    /// As [`Dialer::join`].
+    pub(crate) async fn join(&self, wish: &Wish, connect: &Connect) -> Result<Dialed, DialError> {
+        let published = self.dialer.published();
+        let outcome = self.dialer.join(wish, connect).await;
+        if let (Err(error), Some(private)) = (&outcome, &self.private) {
+            private.far.failed(self.dialer.pass(error, published));
+        }
+        outcome
     }
 
     /// What clients are told otherwise than the server said it: that they must say the local

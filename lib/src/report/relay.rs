@@ -11,7 +11,7 @@ use crate::relay::{HandoverReason, RelayFailure, RelayReport, SessionResult};
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct RelayStatus {
-    /// Where clients connect; null once it ended.
+    /// Where clients of other processes connect; null once it ended, or without any.
     pub listen: Option<String>,
     /// Clients now.
     pub sessions: u64,

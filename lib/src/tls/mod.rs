@@ -4,6 +4,8 @@
 //! Owns every `rustls::ClientConfig` of the library. Session resumption is disabled in all of
 //! them: a resumed session presents no certificate, so the server would keep seeing the old one.
 
+#[cfg(feature = "relay")]
+mod asked;
 mod connector;
 mod names;
 mod serial;
@@ -18,6 +20,8 @@ pub use connector::Connector;
 pub use names::ServerNames;
 pub use serial::{Handshake, SerialConfig};
 
+#[cfg(feature = "relay")]
+pub(crate) use asked::noting;
 pub(crate) use serial::Wire;
 
 use crate::material::Material;

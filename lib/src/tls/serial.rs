@@ -40,6 +40,7 @@ pub struct Handshake {
 }
 
 /// What the last handshake showed each side, for whoever reports it.
+#[derive(Clone)]
 pub(crate) struct Wire {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) presented: bool,

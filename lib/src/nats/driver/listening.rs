@@ -34,7 +34,7 @@ impl Driver {
             }
             Event::Disconnected => self.farewell.handle_heard(),
             Event::Draining => self.story.handle_draining(),
-            Event::Closed => self.story.handle_closed(now()),
+            Event::Closed => self.close(),
             // Seen by looking.
             _ => {}
         }

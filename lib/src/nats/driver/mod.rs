@@ -14,10 +14,11 @@ use async_nats::connection::State;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
 use tracing::warn;
 
-use moving::Work;
+use moving::{Done, Work};
 
 use crate::material::MaterialDigest;
 use crate::nats::arrival::Arrival;
+use crate::nats::cause::Cause;
 use crate::nats::connection::Request;
 use crate::nats::event::ConnectionEvent;
 use crate::nats::farewell::Farewell;
@@ -27,10 +28,11 @@ use crate::nats::pulse::pulse;
 use crate::nats::registry::Registration;
 use crate::nats::rotation::{Link, Rotation};
 use crate::nats::story::Story;
+use crate::nats::way::{self, Sight, Up, Way};
 use crate::nats::wires::Wires;
 use crate::reload::Command;
 use crate::store::{Generation, Store};
-use crate::tls::{SerialConfig, TlsVersions, Wire};
+use crate::tls::{TlsVersions, Wire};
 
 /// Between two looks at the client when nothing was heard: events may have been dropped.
 const LOOK: Duration = Duration::from_secs(1);
@@ -52,7 +54,7 @@ pub(crate) struct Shared {
 /// See the module documentation.
 pub(crate) struct Driver {
     client: Client,
-    serial: SerialConfig,
+    way: Way,
     registration: Registration,
     shared: Shared,
     wires: Wires,
@@ -68,6 +70,10 @@ pub(crate) struct Driver {
     moving_since: Option<Instant>,
     /// The material this connection came up on last.
     came_up_on: Option<MaterialDigest>,
+    /// The connection that is known: how often it came up and was moved, and its generation.
+    known: Option<(u64, u64, Generation)>,
+    /// The client has ended, and the rest of its way is being finished.
+    is_finishing: bool,
 }
 
 /// The ends of the channels between a driver and its handle.
@@ -80,7 +86,7 @@ pub(crate) struct Ends {
 impl Driver {
     pub(crate) fn new(
         client: Client,
-        serial: SerialConfig,
+        way: Way,
         mut registration: Registration,
         shared: Shared,
         wires: Wires,
@@ -92,7 +98,7 @@ impl Driver {
         let failed_before = registration.look(|report| report.totals.failed_attempts);
         Self {
             client,
-            serial,
+            way,
             registration,
             shared,
             wires,
@@ -107,6 +113,8 @@ impl Driver {
             turn: None,
             moving_since: None,
             came_up_on: None,
+            known: None,
+            is_finishing: false,
         }
     }
 
@@ -133,13 +141,18 @@ impl Driver {
                 done = next_or_never(&mut self.work) => self.finish(done),
                 alive = next_or_never(&mut self.pulse) => {
                     if !alive {
-                        self.story.handle_closed(now());
+                        self.close();
                     }
                 }
                 Ok(()) = self.generation.changed() => {
                     let generation = *self.generation.borrow_and_update();
                     self.rotation.handle_published(generation);
                     self.refusals.forget();
+                }
+                leads_on = self.way.changed() => {
+                    if !leads_on {
+                        self.story.handle_closed(now());
+                    }
                 }
                 Some(event) = self.wires.events.recv() => self.hear(&event),
                 Some(pass) = self.wires.passes.recv() => {
@@ -158,24 +171,17 @@ impl Driver {
 
     /// The end was asked for, the handle is gone, and there is no connection that could be drained.
     fn is_given_up(&self) -> bool {
-        self.wires.over.load(Ordering::Relaxed)
+        !self.is_finishing
+            && self.wires.over.load(Ordering::Relaxed)
             && self.requests.is_closed()
             && self.client.connection_state() != State::Connected
     }
 
-    /// Observes the client. The handshake belongs to the connection only if nothing changed
-    /// while both were read.
+    /// Observes the connection.
     fn look(&mut self) {
-        let statistics = self.client.statistics();
-        let observe = || {
-            let connected = self.client.connection_state() == State::Connected;
-            (connected, statistics.connects.load(Ordering::SeqCst))
-        };
-        let before = observe();
-        let wire = self.serial.wire();
-        if before != observe() {
+        let Some(sight) = self.way.look(&self.client) else {
             return; // The next look sees where it ended.
-        }
+        };
         while let Ok(event) = self.wires.events.try_recv() {
             self.hear(&event);
         }
@@ -185,14 +191,16 @@ impl Driver {
             self.hear_pass(pass);
         }
         let now = now();
-        let up = match (before, wire) {
-            ((true, connects), Some(wire)) => Some((connects, wire)),
-            _ => None,
+        if self.way.leaves() {
+            self.story.explanation().handle_intent(Cause::Rotation);
+        }
+        let link = match &sight {
+            Sight::Down => Link::Down,
+            Sight::Up(up) => Link::Up {
+                connects: up.connects,
+                generation: up.wire.snapshot.generation(),
+            },
         };
-        let link = up.as_ref().map_or(Link::Down, |(connects, wire)| Link::Up {
-            connects: *connects,
-            generation: wire.snapshot.generation(),
-        });
         self.rotation.handle_link(link);
         let seen = match link {
             Link::Up { .. } => {
@@ -204,19 +212,53 @@ impl Driver {
         if let Some(seen) = seen {
             self.story.handle_link(link, seen);
         }
-        let arrival = up.and_then(|(connects, wire)| {
-            self.refusals.forget();
-            let arrival = Arrival::of(&self.client, &self.registration, connects, &wire)?;
-            self.shared.store.confirm(&wire.snapshot);
-            self.came_up_on = Some(wire.snapshot.material().digest());
-            self.greet(&arrival, &wire, now);
-            Some(arrival)
-        });
+        let arrival = match sight {
+            Sight::Down => None,
+            Sight::Up(up) => self.arrive(up, now),
+        };
         for pass in &passes {
             self.judge_pass(pass);
         }
         let failed = self.wires.failed_attempts();
         self.story.tell(&self.registration, failed, arrival, now);
+        self.tell_trouble();
+    }
+
+    /// What is new about a connection that is up; none if it is the one that is known.
+    fn arrive(&mut self, mut up: Up, now: Instant) -> Option<Arrival> {
+        let generation = up.wire.snapshot.generation();
+        // A relay goes on trying to move a connection that is up, and may be refused.
+        if !self.way.is_relayed() || generation >= *self.generation.borrow() {
+            self.refusals.forget();
+        }
+        let known = (up.connects, up.moves, generation);
+        let before = self.known.replace(known);
+        if before == Some(known) {
+            return None;
+        }
+        if before.is_some_and(|(_, moves, _)| moves != up.moves) {
+            self.story.explanation().handle_moved();
+        }
+        let servers = &self.registration.servers;
+        let place = up.place.take();
+        let place = place.unwrap_or_else(|| way::place_of(&self.client, servers));
+        let arrival = Arrival::of(&up, place);
+        self.shared.store.confirm(&up.wire.snapshot);
+        self.came_up_on = Some(up.wire.snapshot.material().digest());
+        self.greet(&arrival, &up.wire, now);
+        Some(arrival)
+    }
+
+    /// A move that did not succeed left the connection where it was.
+    fn tell_trouble(&self) {
+        let Some(trouble) = self.way.trouble() else {
+            return;
+        };
+        let is_told = |told: &Option<String>| told.as_ref() == Some(&trouble);
+        if !self.registration.look(|report| is_told(&report.last_error)) {
+            self.registration
+                .update(|report| report.last_error = Some(trouble));
+        }
     }
 
     fn greet(&self, arrival: &Arrival, wire: &Wire, now: Instant) {
@@ -235,6 +277,21 @@ impl Driver {
             let duration = now.saturating_duration_since(seen);
             self.registration
                 .observe(Observation::Rotation { duration });
+        }
+    }
+
+    /// The client has ended. What it said last may still be on its way.
+    fn close(&mut self) {
+        match self.way.finish() {
+            Some(_) if self.is_finishing => {}
+            Some(finished) => {
+                self.is_finishing = true;
+                self.work = Some(Box::pin(async move {
+                    finished.await;
+                    Done::Finished
+                }));
+            }
+            None => self.story.handle_closed(now()),
         }
     }
 

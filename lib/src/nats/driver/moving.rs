@@ -24,10 +24,14 @@ pub(super) enum Done {
     Turn(Option<OwnedSemaphorePermit>),
     Flushed,
     Asked(bool),
+    Finished,
 }
 
 impl Driver {
     pub(super) fn step(&mut self) {
+        if self.way.is_relayed() {
+            return; // The relay hands it over.
+        }
         while let Some(step) = self.rotation.poll() {
             match step {
                 Step::TakeTurn => {
@@ -77,6 +81,7 @@ impl Driver {
             Done::Flushed => self.rotation.handle_flushed(),
             Done::Asked(true) => {}
             Done::Asked(false) => self.rotation.handle_not_asked(),
+            Done::Finished => self.story.handle_closed(now()),
         }
     }
 
@@ -101,7 +106,7 @@ impl Driver {
 
     /// Turns are a courtesy; the old certificate's expiry is a deadline.
     fn longest_turn(&self) -> Duration {
-        let remaining = self.serial.wire().map(|wire| {
+        let remaining = self.way.wire().map(|wire| {
             let not_after = wire.snapshot.material().not_after();
             not_after.duration_since(clock::now()).unwrap_or_default()
         });

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::io;
 
-use crate::nats::{Failure, FailureKind};
+use crate::nats::{Failure, FailureKind, ServerList, server_label};
 use crate::relay::report::{HandoverReason, SessionResult};
 
 /// Why there is no upstream connection. Never holds a secret.
@@ -52,6 +52,17 @@ impl Refusal {
         match self {
             Self::Failed(failure) | Self::CutOff(failure) => failure.kind,
             Self::Said(text) => Failure::from_message(text).kind,
+        }
+    }
+
+    /// What it says about the material, and in words.
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Failed(failure) | Self::CutOff(failure) => failure.clone(),
+            Self::Said(text) => match Failure::from_message(text) {
+                refusal if refusal.kind.is_refusal() => refusal,
+                _ => Failure::unavailable(self.to_string()),
+            },
         }
     }
 }
@@ -114,6 +125,23 @@ impl DialError {
         let kinds = self.attempts().iter().map(|attempt| attempt.refusal.kind());
         let telling = kinds.into_iter().find(|kind| kind.is_refusal());
         telling.unwrap_or(FailureKind::Unavailable)
+    }
+
+    /// What each server did. If none was asked, they share the cause, which is no fault of theirs.
+    pub(crate) fn failures(&self, servers: &ServerList) -> Vec<(String, Failure)> {
+        match self {
+            Self::Servers { attempts } => {
+                let all = attempts.iter();
+                let all = all.map(|attempt| (attempt.server.clone(), attempt.refusal.failure()));
+                all.collect()
+            }
+            Self::NoMaterial | Self::Silence | Self::Credentials(_) => {
+                let failure = Failure::unavailable(self.to_string());
+                let all = servers.addresses().iter();
+                let all = all.map(|server| (server_label(server), failure.clone()));
+                all.collect()
+            }
+        }
     }
 
     /// What a server said to the client's CONNECT, for the client.

@@ -21,10 +21,10 @@ use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
 use crate::backoff::Backoff;
-use crate::nats::{Authentication, ConnectSettings, Failure, ServerList, server_label};
+use crate::nats::{Authentication, ConnectSettings, Failure, Pass, ServerList, server_label};
 use crate::relay::protocol::{Connect, ServerInfo};
-use crate::store::{Snapshot, Store};
-use crate::tls;
+use crate::store::{Generation, Store};
+use crate::tls::{self, Wire};
 
 pub(crate) use error::{Attempt, DialError, Refusal};
 pub(crate) use order::Wish;
@@ -46,8 +46,8 @@ pub(crate) struct Dialed {
     pub(crate) peer: SocketAddr,
     /// `host:port` as configured.
     pub(crate) server: String,
-    /// The server's certificate was checked against this, and this certificate was presented.
-    pub(crate) snapshot: Arc<Snapshot>,
+    /// What the handshake showed each side.
+    pub(crate) wire: Wire,
 }
 
 /// Opens upstream connections. Cheap to share.
@@ -112,11 +112,26 @@ impl Dialer {
             Ok(Ok(dialed)) => return Ok(dialed),
             Ok(Err(Ended::Refused(refusal))) => refusal,
             Ok(Err(Ended::Hopeless(error))) => return Err(error),
-            Err(_) => silence(),
+            Ok(Err(Ended::NoOtherAddress)) | Err(_) => silence(),
         };
         Err(DialError::Servers {
             attempts: vec![Attempt { server, refusal }],
         })
+    }
+
+    /// What the next connection would be made with.
+    pub(crate) fn published(&self) -> Option<Generation> {
+        self.store.active().map(|snapshot| snapshot.generation())
+    }
+
+    /// What a pass over the servers showed that ended so, and began when `published` was.
+    pub(crate) fn pass(&self, error: &DialError, published: Option<Generation>) -> Pass {
+        Pass {
+            failures: error.failures(&self.servers),
+            // Generations only grow: the same at both ends is the same all the way.
+            generation: published.filter(|_| self.published() == published),
+            came_up: false,
+        }
     }
 
     /// The credentials that this process holds for clients without their own.
@@ -159,16 +174,22 @@ impl Dialer {
         server: &ServerAddr,
         attempts: &mut Vec<Attempt>,
     ) -> Result<Option<Dialed>, DialError> {
-        match dialled {
-            Ok(dialed) => Ok(Some(dialed)),
-            Err(Ended::Hopeless(error)) => Err(error),
-            Err(Ended::Refused(refusal)) => {
-                let server = server_label(server);
-                debug!(server, cause = %refusal, "cannot connect upstream");
-                attempts.push(Attempt { server, refusal });
-                Ok(None)
+        let server = server_label(server);
+        let refusal = match dialled {
+            Ok(dialed) => return Ok(Some(dialed)),
+            Err(Ended::Hopeless(error)) => return Err(error),
+            Err(Ended::Refused(refusal)) => refusal,
+            // What was tried there already has said more.
+            Err(Ended::NoOtherAddress) if attempts.iter().any(|it| it.server == server) => {
+                return Ok(None);
             }
-        }
+            Err(Ended::NoOtherAddress) => {
+                Failure::unavailable("the name has no other address").into()
+            }
+        };
+        debug!(server, cause = %refusal, "cannot connect upstream");
+        attempts.push(Attempt { server, refusal });
+        Ok(None)
     }
 
     /// Every address of one server, within one connect timeout, DNS included.
@@ -182,7 +203,7 @@ impl Dialer {
         let resolved = timeout_at(until, lookup_host((server.host(), server.port())));
         let resolved = resolved.await.map_err(|_| silence())??;
         let addresses = order::addresses(resolved, wish);
-        let mut last = Ended::from(Failure::unavailable("the name has no other address"));
+        let mut last = Ended::NoOtherAddress;
         for (tried, address) in addresses.iter().enumerate() {
             // One that does not answer leaves the others their share.
             let left = until.saturating_duration_since(Instant::now());
@@ -233,11 +254,19 @@ impl Dialer {
         let snapshot = self.store.active().ok_or(DialError::NoMaterial)?;
         let names = self.settings.names(&self.servers);
         let config = tls::with_names(&snapshot.client_config(), snapshot.material(), names);
+        let (config, asked) = tls::noting(config);
         let name = ServerName::try_from(server.host().to_owned())
             .map_err(|_| Failure::unavailable("the host is no TLS name"))?;
         let socket = Socket::connect(address).await?;
         let peer = socket.peer()?;
         let greeted = handshake::greet(socket, config, name, self.settings.tls_first).await?;
+        let shown = greeted.stream.get_ref().1.peer_certificates();
+        let leaf = shown.and_then(<[_]>::first);
+        let wire = Wire {
+            snapshot,
+            presented: asked.was(),
+            server: leaf.map(|leaf| Arc::new(leaf.clone().into_owned())),
+        };
         Ok(Dialed {
             stream: greeted.stream,
             info: greeted.info,
@@ -245,7 +274,7 @@ impl Dialer {
             unread: greeted.unread,
             peer,
             server: server_label(server),
-            snapshot,
+            wire,
         })
     }
 
@@ -256,7 +285,7 @@ impl Dialer {
             .map_err(|error| DialError::Credentials(error.to_string()))?;
         let line = completed.as_ref().unwrap_or(connect).line();
         let dialed = handshake::introduce(dialed, &line).await?;
-        self.store.confirm(&dialed.snapshot);
+        self.store.confirm(&dialed.wire.snapshot);
         Ok(dialed)
     }
 
@@ -271,6 +300,8 @@ enum Ended {
     Refused(Refusal),
     /// No server could do better.
     Hopeless(DialError),
+    /// Every address of this server was tried before, or is to be avoided.
+    NoOtherAddress,
 }
 
 impl<E: Into<Refusal>> From<E> for Ended {

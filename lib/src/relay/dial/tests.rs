@@ -85,7 +85,8 @@ async fn what_comes_behind_the_pong_is_kept() {
     assert_eq!(dialed.info.server_id, "T");
     assert_eq!(dialed.info_json, b"{\"server_id\":\"T\"}");
     assert_eq!(dialed.server, format!("localhost:{port}"));
-    assert_eq!(dialed.snapshot.generation().number(), 1);
+    assert_eq!(dialed.wire.snapshot.generation().number(), 1);
+    assert!(dialed.wire.presented && dialed.wire.server.is_some());
 }
 
 #[tokio::test]

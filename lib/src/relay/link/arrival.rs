@@ -12,6 +12,7 @@ use tracing::info;
 use crate::relay::admission::Admission;
 use crate::relay::dial::{DialError, Dialed};
 use crate::relay::local;
+use crate::relay::private;
 use crate::relay::protocol::{ClientOp, ClientParser, Connect, ParseLimits, Step, rewrite_info};
 use crate::relay::report::SessionResult;
 use crate::relay::shared::Shared;
@@ -82,9 +83,10 @@ async fn welcome(
         Turned::Down(error.session_result(), answer.to_owned())
     };
     // Whoever has to say credentials is worth no connection upstream before that.
-    let known = match shared.settings.local {
-        Some(_) => shared.greeting(),
-        None => None,
+    let known = match (&shared.private, &shared.settings.local) {
+        (Some(_), _) => Some(shared.greeting().unwrap_or_else(private::greeting)),
+        (None, Some(_)) => shared.greeting(),
+        (None, None) => None,
     };
     let (greeting, opened) = if let Some(greeting) = known {
         (greeting, None)
@@ -111,6 +113,10 @@ async fn welcome(
         let answer = local::DENIED.to_owned();
         return Err(Turned::Down(SessionResult::Unauthorized, answer));
     };
+    if let Some(private) = &shared.private {
+        let dialed = private.connect(shared, &connect).await;
+        return Ok((connect, unread, dialed.map_err(refused)?));
+    }
     let dialed = match opened {
         Some(dialed) => dialed,
         // Should it say otherwise than the last one, the client hears so behind its first PONG: servers say INFO twice.

@@ -15,12 +15,13 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use crate::nats::Place;
 use crate::relay::admission::Admission;
 use crate::relay::dial::{Dialed, UpstreamStream};
 use crate::relay::protocol::{Connect, InfoRewrite, ParseLimits};
 use crate::relay::session::{HandoverTiming, InterestLimits, SessionSettings};
 use crate::relay::shared::Shared;
-use crate::store::Snapshot;
+use crate::tls::Wire;
 use port::Port;
 use pump::Patience;
 use serving::Serving;
@@ -49,8 +50,9 @@ struct Here {
     peer: SocketAddr,
     server: String,
     server_id: String,
+    client_id: Option<u64>,
     info_json: Vec<u8>,
-    snapshot: Arc<Snapshot>,
+    wire: Wire,
 }
 
 impl Here {
@@ -61,10 +63,20 @@ impl Here {
             peer: dialed.peer,
             server: dialed.server,
             server_id: dialed.info.server_id,
+            client_id: dialed.info.client_id,
             info_json: dialed.info_json,
-            snapshot: dialed.snapshot,
+            wire: dialed.wire,
         };
         (here, port)
+    }
+
+    /// For the client's own side of the process.
+    fn place(&self) -> Place {
+        Place {
+            server: Some(self.server.clone()),
+            server_id: Some(self.server_id.clone()),
+            client_id: self.client_id,
+        }
     }
 }
 

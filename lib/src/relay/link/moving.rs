@@ -56,7 +56,7 @@ impl Moving {
         wish: Wish,
     ) -> Self {
         let (shared, connect) = (Arc::clone(shared), Arc::clone(connect));
-        let dial = Box::pin(async move { shared.dialer.join(&wish, &connect).await });
+        let dial = Box::pin(async move { shared.join(&wish, &connect).await });
         Self::Dialing { permit, dial }
     }
 
@@ -66,7 +66,7 @@ impl Moving {
         let dial = Box::pin(async move {
             let (mut passes, mut refusals) = (0, 0);
             loop {
-                let error = match shared.dialer.join(&Wish::default(), &connect).await {
+                let error = match shared.join(&Wish::default(), &connect).await {
                     Ok(dialed) => return Ok(dialed),
                     Err(error) => error,
                 };

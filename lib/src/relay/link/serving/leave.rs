@@ -48,6 +48,9 @@ impl Serving {
             "relay: the client is told to leave, its certificate is about to expire"
         );
         self.shared.board.handover_fell_back(reason, detail);
+        if let Some(far) = &self.far {
+            far.leaves();
+        }
         self.tell_to_leave();
         self.leaving = Leaving::told(TIME_TO_LEAVE);
     }

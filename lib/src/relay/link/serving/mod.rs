@@ -15,6 +15,7 @@ use super::moving::Moving;
 use super::port::Port;
 use super::pump::{Outcome, Pump};
 use super::{Here, patience, session_settings};
+use crate::nats::FarClient;
 use crate::relay::admission::{Admission, Ending};
 use crate::relay::dial::{DialError, Dialed};
 use crate::relay::pace::{Pace, Permit};
@@ -39,6 +40,8 @@ pub(super) struct Serving {
     pump: Pump,
     pace: Pace,
     here: Here,
+    /// Tells this process's own client what it cannot see; none for clients of other processes.
+    far: Option<FarClient>,
     moving: Moving,
     leaving: Leaving,
     /// The client knows that it should go.
@@ -76,8 +79,10 @@ impl Serving {
         let client = Port::new(arrived.stream, &arrived.unread);
         let pump = Pump::new(session, client, upstream, patience(&shared), shared.meter());
         debug!(session = %admission.id, peer = %admission.peer, server = here.server, "relay: serving");
+        let private = shared.private.as_ref();
         Self {
-            pace: shared.pacer.enter(&here.snapshot),
+            far: private.map(|private| private.far.came_up(here.place(), here.wire.clone())),
+            pace: shared.pacer.enter(&here.wire.snapshot),
             shared,
             admission,
             connect: Arc::new(connect),
@@ -230,6 +235,9 @@ impl Serving {
             self.shared
                 .board
                 .handover_failed(HandoverReason::UpstreamLost, cause);
+        }
+        if let Some(far) = &self.far {
+            far.went_down();
         }
         if loss == Loss::Fatal || self.connect.signed() || self.leaving.is_decided() {
             info!(session = %self.admission.id, server = self.here.server, cause, "relay: upstream lost, client closed");

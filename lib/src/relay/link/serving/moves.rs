@@ -16,14 +16,17 @@ use crate::relay::settings::RotationMode;
 impl Serving {
     pub(super) fn handle_switched(&mut self, stall: Duration) {
         if let Some((permit, to)) = self.moving.take_handover() {
-            self.pace.moved(permit, &to.snapshot);
+            self.pace.moved(permit, &to.wire.snapshot);
             self.here = *to;
+            if let Some(far) = &self.far {
+                far.moved(self.here.place(), self.here.wire.clone());
+            }
             self.avoid = None;
             self.moving = Moving::Tail;
             self.shared.board.handover_succeeded(stall);
             debug!(
                 session = %self.admission.id, server = self.here.server, ?stall,
-                generation = %self.here.snapshot.generation(), "relay: handed over"
+                generation = %self.here.wire.snapshot.generation(), "relay: handed over"
             );
         }
     }
@@ -80,7 +83,10 @@ impl Serving {
                     session = %self.admission.id, server = here.server, outage = ?since.elapsed(),
                     "relay: upstream is back"
                 );
-                self.pace = self.shared.pacer.enter(&here.snapshot);
+                self.pace = self.shared.pacer.enter(&here.wire.snapshot);
+                if let Some(far) = &self.far {
+                    far.came_back(here.place(), here.wire.clone());
+                }
                 self.here = here;
                 self.avoid = None;
             }
@@ -103,6 +109,9 @@ impl Serving {
             "relay: handover failed, the connection in use is kept"
         );
         self.shared.board.handover_failed(reason, detail);
+        if let Some(far) = &self.far {
+            far.did_not_move(format!("handover: {detail}"));
+        }
         self.pace.failed(permit);
         if is_forced && !self.leaving.is_decided() {
             self.fall_back(HandoverReason::Expiry, detail);
