@@ -2,7 +2,7 @@
 //! private relay, and in a rotation under load nothing is lost, repeated or out of order in either
 //! direction. What the client cannot see is told all the same, and nobody else gets through.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,6 +13,7 @@ use nats_mtls_tests::doorman::Doorman;
 use nats_mtls_tests::files::Contents;
 use nats_mtls_tests::http;
 use nats_mtls_tests::load::library::LibraryConversation;
+use nats_mtls_tests::load::tunnel::Tunnel;
 use nats_mtls_tests::load::{Clock, Endpoint, Topic};
 use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
@@ -194,6 +195,53 @@ async fn a_server_that_goes_is_an_outage_although_the_client_stays() -> Result<(
     assert!(service.manager.status().ready);
     service.renew()?;
     moved(&service).await
+}
+
+/// The connection in use is lost while the client is on its way to another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_in_the_middle_of_a_handover_is_an_outage_like_any_other() -> Result<()>
+{
+    /// Long enough to find out how far the handover has come.
+    const LONG: Duration = Duration::from_millis(300);
+    let unasked = |manager: nats_mtls::ManagerBuilder| manager.preflight(false);
+    let mut service = Service::start_with(|s| s, unasked, |settings| settings).await?;
+    let target = (Ipv4Addr::LOCALHOST, service.server.port()).into();
+    let tunnel = Tunnel::open(target, Duration::ZERO).await?;
+    let settings = ConnectSettings::new().component("far").handover();
+    let url = format!("tls://localhost:{}", tunnel.port());
+    let connection = service.manager.connect(url, settings).await?;
+    let mut events = connection.events();
+    let mut inbox = connection.client().subscribe("far.>").await?;
+    connection.client().flush().await?;
+    tunnel.spare_those_that_are_there();
+    tunnel.set_delay(LONG);
+    service.renew()?;
+    let new = service.identity.fingerprint().to_owned();
+    eventually(PATIENCE, "the new connection has subscribed", || async {
+        let all = service.server.connections().await?;
+        let mut new = all.iter().filter(|it| it.fingerprint() == Some(&*new));
+        Ok(new
+            .any(|it| it.name == "far" && it.subscriptions > 0)
+            .then_some(()))
+    })
+    .await?;
+    service.server.kill();
+    let event = next(&mut events).await?;
+    let cause = Cause::Network;
+    assert_eq!(event, ConnectionEvent::Disconnected { cause });
+    tunnel.set_delay(Duration::ZERO);
+    service.server.restart().await?;
+    let event = next(&mut events).await?;
+    assert!(
+        matches!(event, ConnectionEvent::Reconnected { .. }),
+        "{event:?}"
+    );
+    service.server.sees("far", &new, PATIENCE).await?;
+    connection.client().publish("far.after", "".into()).await?;
+    let message = timeout(PATIENCE, inbox.next()).await?.context("ended")?;
+    assert_eq!(message.subject.as_str(), "far.after");
+    assert_eq!(connects(&connection), 1);
+    Ok(())
 }
 
 #[tokio::test]
