@@ -57,7 +57,7 @@ pub enum ConnectionError {
          every connect would fail: unset or mend SSL_CERT_FILE and SSL_CERT_DIR"
     )]
     PlatformRoots(String),
-    /// The private relay of a connection with [`ConnectSettings::handover`] cannot listen on
+    /// The private relay of a connection with `ConnectSettings::handover` cannot listen on
     /// loopback, or there is no randomness for its secret.
     #[error("no private relay: {0}")]
     Relay(String),
