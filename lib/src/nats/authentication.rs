@@ -145,7 +145,7 @@ impl Authentication {
                 options.nkey(seed.text())
             }
             Self::Credentials(text) => options
-                .credentials(&text.0)
+                .credentials(&with_last_line_ended(text))
                 .map_err(|_| AuthenticationError::Credentials)?,
             Self::Callback(callback) => {
                 let callback = Arc::clone(callback);
@@ -153,6 +153,16 @@ impl Authentication {
             }
         })
     }
+}
+
+/// async-nats overlooks a block whose last line has no end, and whoever reads a secret from a file takes
+/// that away.
+fn with_last_line_ended(text: &Secret) -> Zeroizing<String> {
+    let text = text.expose();
+    let mut ended = Zeroizing::new(String::with_capacity(text.len() + 1));
+    ended.push_str(text);
+    ended.push('\n');
+    ended
 }
 
 /// User information is percent-encoded in a URL (RFC 3986, section 3.2.1).
@@ -214,6 +224,19 @@ mod tests {
                 password: Secret::new("p@ss%"),
             })
         );
+    }
+
+    #[test]
+    fn a_credentials_file_may_end_with_its_last_block() {
+        let seed = nkeys::KeyPair::new_user().seed().unwrap();
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\neyJ0.a-jwt\n------END NATS USER JWT------\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------"
+        );
+        for text in [format!("{text}\r\n"), text] {
+            let credentials = Authentication::Credentials(Secret::new(text));
+            assert!(credentials.validate().is_ok());
+        }
     }
 
     #[test]
