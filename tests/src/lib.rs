@@ -19,6 +19,7 @@
 //! | [`besieged`] | an agent with a relay among hostile clients, and a neighbour that must not feel them |
 //! | [`peers`] | stunnel, haproxy and nginx before a server, for comparison |
 //! | [`arena`] | everything that can stand between a client and one server, side by side |
+//! | [`jwt`] | an operator, its account and users, for decentralised authentication |
 //! | [`clients`] | unmodified nats-py and nats.js, run as processes |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
@@ -49,6 +50,7 @@ pub mod file_service;
 pub mod files;
 pub mod http;
 pub mod http_sink;
+pub mod jwt;
 pub mod load;
 pub mod logs;
 pub mod metrics;

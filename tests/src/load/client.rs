@@ -16,6 +16,8 @@ pub struct Hello {
     pub name: String,
     /// Whether it gets back what it publishes.
     pub echo: bool,
+    /// A bearer JWT, if it says with one who it is.
+    pub jwt: Option<String>,
 }
 
 impl Hello {
@@ -25,6 +27,7 @@ impl Hello {
         Self {
             name: name.to_owned(),
             echo: true,
+            jwt: None,
         }
     }
 
@@ -32,7 +35,7 @@ impl Hello {
         let json = serde_json::json!({
             "verbose": false, "pedantic": false, "tls_required": false, "lang": "load",
             "version": "1", "protocol": 1, "headers": true, "no_responders": true,
-            "name": self.name, "echo": self.echo,
+            "name": self.name, "echo": self.echo, "jwt": self.jwt,
         });
         format!("CONNECT {json}\r\n")
     }
