@@ -4,7 +4,7 @@
 //! The memory is the agent's resident memory at its worst, as the kernel counts it. What clients are
 //! told is in `relay_answers_as_nats_server`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
@@ -95,6 +95,29 @@ async fn flood(besieged: &Besieged, bytes: u64) -> Result<()> {
         client.flush()
     };
     tokio::task::spawn_blocking(publish).await?
+}
+
+/// PINGs, of which nobody takes the answers.
+#[tokio::test]
+async fn a_flood_of_pings_without_reading() -> Result<()> {
+    let besieged =
+        Besieged::start(|agent| buffered(agent).flag("--client-stall-timeout", "5s")).await?;
+    let mut stranger = Stranger::introduced(besieged.port(), "").await?;
+    let pings = "PING\r\n".repeat(100_000);
+    let began = Instant::now();
+    let mut said = 0;
+    while began.elapsed() < PATIENCE && stranger.takes(&pings, Duration::from_secs(2)).await {
+        said += pings.len() as u64;
+    }
+    println!("{} MiB of PINGs in {:?}", said / MIB, began.elapsed());
+    eventually(PATIENCE, "it is closed", || async {
+        let log = besieged.relay.agent.stderr();
+        Ok(log.contains("the client is too slow").then_some(()))
+    })
+    .await?;
+    is_bounded(&besieged, 1)?;
+    besieged.is_left_alone().await?;
+    besieged.finish().await
 }
 
 /// A server that takes nothing is waited for, and so is its client.
