@@ -263,6 +263,35 @@ async fn the_patience_is_kept_with_servers_that_stay_silent() -> Result<()> {
     Ok(())
 }
 
+/// What an agent does that was told `--startup retry`: its clients wait as long as it did, and no longer.
+#[tokio::test]
+async fn while_nats_stays_down_clients_are_told_once_the_patience_is_spent() -> Result<()> {
+    let service = Service::start().await?;
+    service.server.stop().await?;
+    let patience = Duration::from_secs(2);
+    let upstream = ConnectSettings::new().startup(StartupPolicy::RetryFor(patience));
+    let relay = service
+        .manager
+        .relay(service.server.url(), settings().upstream(upstream))
+        .await?;
+    let began = Instant::now();
+    let (first, second) = tokio::try_join!(answer(&relay, b""), answer(&relay, b""))?;
+    let took = began.elapsed();
+    for said in [first, second] {
+        ensure!(said == "-ERR 'no NATS server is available'\r\n", "{said}");
+    }
+    // A pass over servers that refuse at once takes no time: it was tried again. The last pause is not
+    // made if the patience would end in it.
+    ensure!(took > patience / 4, "{took:?}");
+    ensure!(took < patience + PATIENCE / 4, "{took:?}");
+    let report = relay.report();
+    ensure!(
+        report.results_of(SessionResult::Unavailable) == 2,
+        "{report:?}"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_drain_gives_clients_their_time_and_then_ends() -> Result<()> {
     let service = Service::start().await?;
