@@ -22,7 +22,8 @@ pub(crate) struct StartupArgs {
         value_name = "DURATION"
     )]
     pub(crate) startup_budget: Option<String>,
-    /// How often each server is tried within the computed budget
+    /// How often each server is tried within the computed budget, which is also how long a client of
+    /// the relay waits for NATS
     #[arg(
         long,
         env = "NATS_MTLS_STARTUP_PASSES",

@@ -128,7 +128,7 @@ impl RunConfig {
         };
         let around = relay::Around {
             upstream: upstream.as_ref(),
-            policy: startup.policy,
+            startup: &startup,
             spread,
             drain_timeout,
         };

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nats_mtls::RelaySettings;
 use nats_mtls::relay::{LocalCredentials, RelayLimits, RotationMode};
-use nats_mtls::{RelaySettings, StartupPolicy};
 
 use super::upstream::secret;
-use super::{ConfigError, Upstream, values};
+use super::{ConfigError, Startup, Upstream, values};
 use crate::args::{RelayArgs, RotationArg};
 
 const LISTEN: &str = "--listen (NATS_MTLS_LISTEN)";
@@ -18,7 +18,8 @@ const EXAMPLE_LOCAL: &str = "--local-user orders --local-password-file /run/secr
 /// What the relay needs of the rest.
 pub(super) struct Around<'a> {
     pub(super) upstream: Option<&'a Upstream>,
-    pub(super) policy: StartupPolicy,
+    /// Also how long a client is kept waiting for NATS.
+    pub(super) startup: &'a Startup,
     pub(super) spread: Duration,
     pub(super) drain_timeout: Duration,
 }
@@ -47,10 +48,15 @@ pub(super) fn settings(
         );
         return Err(ConfigError::new(LISTEN, problem, EXAMPLE_LOCAL));
     }
+    let Startup { policy, budget } = *around.startup;
+    let upstream = upstream
+        .settings_with(policy)
+        .startup_passes(budget.passes)
+        .startup_margin(budget.margin);
     let mut settings = RelaySettings::new()
         .listen(address)
         .unsafe_listen(args.unsafe_listen)
-        .upstream(upstream.settings_with(around.policy))
+        .upstream(upstream)
         .limits(limits(args)?)
         .spread(around.spread)
         .drain_limit(around.drain_timeout)
