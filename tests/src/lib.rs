@@ -20,6 +20,7 @@
 //! | [`peers`] | stunnel, haproxy and nginx before a server, for comparison |
 //! | [`arena`] | everything that can stand between a client and one server, side by side |
 //! | [`jwt`] | an operator, its account and users, for decentralised authentication |
+//! | [`impostor`] | a server that keeps to a script instead of the protocol |
 //! | [`clients`] | unmodified nats-py and nats.js, run as processes |
 //! | [`logs`] | all that this process logs, for the search for secrets |
 //! | [`metrics`] | the metrics of one test, as Prometheus would scrape them |
@@ -50,6 +51,7 @@ pub mod file_service;
 pub mod files;
 pub mod http;
 pub mod http_sink;
+pub mod impostor;
 pub mod jwt;
 pub mod load;
 pub mod logs;
