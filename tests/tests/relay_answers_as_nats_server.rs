@@ -11,6 +11,7 @@ use nats_mtls_tests::pki::Authority;
 use nats_mtls_tests::server::{NatsServer, ServerSettings, Verify};
 use nats_mtls_tests::stranger::{self, Answer, CONNECT, Stranger};
 use nats_mtls_tests::wait::{PATIENCE, eventually};
+use tokio::time::timeout;
 
 /// For whoever says nothing, or not all of it.
 const SHORT: Duration = Duration::from_secs(1);
@@ -159,7 +160,13 @@ async fn who_does_not_go_on() -> Result<()> {
         ensure!(through.said == stale, "{words:?}: {through:?}");
         is_punctual(through.after)
     });
-    try_join_all(stale).await?;
+    // Who only listens is not idle.
+    let listens = "SUB load.neighbour.up 1\r\n";
+    let listens = Stranger::introduced(besieged.port(), listens).await?;
+    let stays = timeout(3 * SHORT, listens.answer());
+    let (stale, stays) = tokio::join!(try_join_all(stale), stays);
+    stale?;
+    ensure!(stays.is_err(), "{stays:?}");
     besieged.is_left_alone().await?;
     besieged.finish().await
 }
