@@ -58,6 +58,7 @@ async fn an_agent_says_so_until_it_is_restarted() -> Result<()> {
     let scrape = agent.get("/metrics").await?.body;
     for line in [
         r#"nats_mtls_connection_closed_total{component="nats-mtls-agent"} 1"#,
+        r#"nats_mtls_connection_given_up{component="nats-mtls-agent"} 1"#,
         r#"nats_mtls_connection_up{component="nats-mtls-agent"} 0"#,
     ] {
         ensure!(
@@ -142,6 +143,7 @@ async fn a_service_is_told_by_events_probes_and_metrics() -> Result<()> {
     .await?;
     let scrape = metrics.scrape(&status);
     assert_eq!(scrape.count("nats_mtls_connection_closed_total", &all)?, 1);
+    assert_eq!(scrape.count("nats_mtls_connection_given_up", &all)?, 1);
     assert_eq!(scrape.count("nats_mtls_connection_up", &all)?, 0);
     Ok(())
 }

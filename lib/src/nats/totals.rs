@@ -90,6 +90,7 @@ pub struct ConnectionTotals {
     up_before: Duration,
     up_since: Option<Instant>,
     ended: bool,
+    given_up: bool,
 }
 
 impl ConnectionTotals {
@@ -103,6 +104,13 @@ impl ConnectionTotals {
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether it was closed for good without being asked to, and has not been up since: also while
+    /// a connection of the same name is being made.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.given_up
     }
 
     /// For how long it has been up altogether.
@@ -138,14 +146,14 @@ impl ConnectionTotals {
             }
             ConnectionEvent::Closed => {
                 self.went_down(now);
-                self.closed += u64::from(!asked);
-                self.ended = asked;
+                self.close(asked);
             }
         }
     }
 
     fn came_up(&mut self, now: Instant) {
         self.connects += 1;
+        self.given_up = false;
         self.up_since.get_or_insert(now);
     }
 
@@ -154,16 +162,23 @@ impl ConnectionTotals {
         self.up_since = None;
     }
 
+    fn close(&mut self, asked: bool) {
+        self.closed += u64::from(!asked);
+        self.ended = asked;
+        self.given_up = !asked;
+    }
+
     /// Nobody looks after it any more.
     pub(crate) fn retire(&mut self, on_purpose: bool, now: Instant) {
         self.went_down(now);
         self.ended = on_purpose;
+        self.given_up &= !on_purpose;
     }
 
     /// It ended, and nobody wanted that.
     pub(crate) fn break_down(&mut self, now: Instant) {
-        self.retire(false, now);
-        self.closed += 1;
+        self.went_down(now);
+        self.close(false);
     }
 
     /// It is wanted again.
@@ -211,5 +226,33 @@ mod tests {
         totals.handle_event(ConnectionEvent::Closed, false, start, at(10));
         assert_eq!((totals.up_time(at(99)), totals.closed), (5 * SECOND, 1));
         assert!(!totals.is_up());
+    }
+
+    #[test]
+    fn given_up_is_what_was_closed_unasked_until_it_is_up_again_or_not_wanted() {
+        let now = Instant::now();
+        let generation = Generation::NONE;
+        let closed = |asked| {
+            let mut totals = ConnectionTotals::default();
+            totals.handle_event(ConnectionEvent::Connected { generation }, false, now, now);
+            totals.handle_event(ConnectionEvent::Closed, asked, now, now);
+            totals
+        };
+        assert!(!closed(true).is_given_up());
+        let mut totals = closed(false);
+        assert!(totals.is_given_up());
+        // Its handle is dropped, and the service tries again, in vain at first.
+        totals.retire(false, now);
+        totals.begin();
+        assert!(totals.is_given_up());
+        let mut unwanted = totals;
+        unwanted.retire(true, now);
+        assert!(!unwanted.is_given_up());
+        totals.handle_event(ConnectionEvent::Connected { generation }, false, now, now);
+        let cause = Cause::Network;
+        totals.handle_event(ConnectionEvent::Disconnected { cause }, false, now, now);
+        assert_eq!((totals.is_given_up(), totals.closed), (false, 1));
+        totals.break_down(now);
+        assert!(totals.is_given_up());
     }
 }

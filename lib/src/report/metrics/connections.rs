@@ -36,6 +36,8 @@ fn emit_totals(component: &str, totals: &ConnectionTotals, now: Instant) {
         gauge!(names::FIRST_CONNECTION, "component" => name()).set(first.as_secs_f64());
     }
     counter!(names::CONNECTS, "component" => name()).absolute(totals.connects);
+    let given_up = if totals.is_given_up() { 1.0 } else { 0.0 };
+    gauge!(names::GIVEN_UP, "component" => name()).set(given_up);
     counter!(names::CLOSED, "component" => name()).absolute(totals.closed);
     let failed = totals.failed_attempts;
     for (result, count) in [

@@ -182,6 +182,7 @@ mod tests {
             r#"nats_mtls_disconnect_total{component="orders",cause="lame_duck"} 0"#,
             r#"nats_mtls_reconnect_total{component="old",cause="client"} 0"#,
             r#"nats_mtls_connection_closed_total{component="orders"} 0"#,
+            r#"nats_mtls_connection_given_up{component="orders"} 0"#,
             r#"nats_mtls_outage_seconds_count{component="orders"} 0"#,
             r#"nats_mtls_outage_seconds_bucket{component="old",le="0.005"} 0"#,
             r#"nats_mtls_rotation_duration_seconds_count 0"#,

@@ -24,6 +24,7 @@ pub(super) const CONNECTS: &str = "nats_mtls_connect_total";
 pub(super) const DISCONNECTS: &str = "nats_mtls_disconnect_total";
 pub(super) const RECONNECTS: &str = "nats_mtls_reconnect_total";
 pub(super) const CLOSED: &str = "nats_mtls_connection_closed_total";
+pub(super) const GIVEN_UP: &str = "nats_mtls_connection_given_up";
 pub(super) const OUTAGES: &str = "nats_mtls_outage_seconds";
 pub(super) const RELAY_STALLS: &str = "nats_mtls_relay_handover_stall_seconds";
 pub(super) const RELAY_SESSIONS: &str = "nats_mtls_relay_sessions";
@@ -71,7 +72,7 @@ pub(crate) fn describe() {
 
 type Described = (&'static str, Unit, &'static str);
 
-const GAUGES: [Described; 13] = [
+const GAUGES: [Described; 14] = [
     (
         BUILD_INFO,
         Unit::Count,
@@ -126,6 +127,11 @@ const GAUGES: [Described; 13] = [
         CONNECTION_UP,
         Unit::Count,
         "1 while the connection is up, else 0; NaN once it was ended on purpose.",
+    ),
+    (
+        GIVEN_UP,
+        Unit::Count,
+        "1 from when the connection was closed for good without being asked to until it is up again, else 0.",
     ),
     (
         CONNECTION_GENERATION,
