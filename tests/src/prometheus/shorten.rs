@@ -14,8 +14,8 @@ const TIMES: [f64; 2] = [600.0, 86_400.0];
 
 /// Shares, counts, days (of 86,400 s) and burn rates; and the interval over the window of a sum (`* 30 / 3600`), which
 /// stays the same when both are divided.
-const NUMBERS: [f64; 18] = [
-    0.0, 0.001, 0.15, 0.33, 1.0, 6.0, 7.0, 8.0, 10.0, 14.4, 30.0, 90.0, 365.0, 1095.0, 1800.0,
+const NUMBERS: [f64; 19] = [
+    0.0, 0.001, 0.15, 0.33, 1.0, 5.0, 6.0, 7.0, 8.0, 10.0, 14.4, 30.0, 90.0, 365.0, 1095.0, 1800.0,
     3600.0, 21_600.0, 259_200.0,
 ];
 
