@@ -86,11 +86,18 @@ impl Session {
     }
 
     fn fate_on_current(&mut self, key: Key, sid: &[u8], line: &[u8]) -> Fate {
+        // By far the most.
+        if self.handover.is_none() {
+            return if self.deliver(key, sid) {
+                Fate::Forward
+            } else {
+                Fate::Drop
+            };
+        }
         let subscription = self.interest.get(key);
         let is_queue = subscription.is_some_and(|known| known.is_queue());
         let is_on_next = subscription.is_some_and(|known| known.is_on_next());
         let surely = subscription.is_some_and(|known| known.is_fenced());
-        let mut hasher = FrameHasher::default();
         if self.owes_copies() && !is_queue {
             // After the switch: perhaps a late copy of what the former connection delivered.
             return self.hold(key, line);
@@ -99,8 +106,8 @@ impl Session {
             return Fate::Drop;
         }
         if is_on_next && !is_queue && self.matches_frames() {
+            let mut hasher = Box::<FrameHasher>::default();
             hasher.update(line);
-            let hasher = Box::new(hasher);
             return Fate::ForwardAndMatch {
                 key,
                 hasher,
