@@ -114,7 +114,7 @@ fn a_client_without_echo_never_hears_itself() {
 
 #[test]
 fn on_the_way_to_another_server_nothing_is_lost_or_repeated() {
-    for seed in 0..40 {
+    for seed in 0..20 {
         let mut world = World::cluster(seed, PLAIN);
         live(&mut world, 6000, 3);
         world.assert_complete(seed);
@@ -128,7 +128,7 @@ fn nor_is_it_without_echo() {
         echo: false,
         ..PLAIN
     };
-    for seed in 0..20 {
+    for seed in 0..10 {
         let mut world = World::cluster(seed, without_echo);
         live(&mut world, 6000, 3);
         world
@@ -137,4 +137,23 @@ fn nor_is_it_without_echo() {
         world.assert_complete(seed);
         assert_smooth(seed, &world);
     }
+}
+
+/// A copy can be taken for another then: between two fences nothing tells them apart. Here far more often than at a real
+/// server (`ARCHITECTURE.md`), because backlogs are many round trips long.
+#[test]
+fn identical_messages_are_seldom_miscounted() {
+    let (mut handovers, mut lost) = (0, 0);
+    for seed in 0..30 {
+        let mut world = World::new(seed, PLAIN);
+        world.is_monotonous = true;
+        live(&mut world, 1500, 4);
+        handovers += 4;
+        for sid in ["1", "2"] {
+            let surplus = world.surplus(sid);
+            assert!(surplus <= 0, "seed {seed}: {surplus} repeated");
+            lost += surplus.unsigned_abs();
+        }
+    }
+    assert!(lost < handovers / 5, "{lost} in {handovers} handovers");
 }

@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) events: Vec<Event>,
     pub(super) denied_on_next: Option<String>,
     pub(super) lost: Option<Loss>,
+    /// What is published elsewhere is always the same.
+    pub(super) is_monotonous: bool,
 }
 
 impl World {
@@ -70,6 +72,7 @@ impl World {
             events: Vec::new(),
             denied_on_next: None,
             lost: None,
+            is_monotonous: false,
         }
     }
 

@@ -12,6 +12,17 @@ impl World {
         self.assert_exact(seed);
     }
 
+    /// How many more messages a subscription got than were published for it, where they cannot be told apart.
+    pub(in crate::relay::session::tests) fn surplus(&self, sid: &str) -> isize {
+        let expected = &self.expected[sid];
+        let routed = self.routed[expected.since.unwrap()..].iter();
+        let wanted = routed
+            .filter(|message| message.0 == expected.subject)
+            .count();
+        let received = self.ledger.received.get(sid).map_or(0, Vec::len);
+        received.cast_signed() - wanted.cast_signed()
+    }
+
     pub(in crate::relay::session::tests) fn assert_nothing_repeated(&self, seed: u64) {
         for (sid, received) in &self.ledger.received {
             let mut once = received.clone();

@@ -56,7 +56,11 @@ impl World {
         let count = self.counts.entry(subject.into()).or_default();
         let number = *count;
         *count += 1;
-        let filling = "y".repeat(self.rng.usize(0..40));
+        let (number, filling) = if self.is_monotonous {
+            (0, String::new())
+        } else {
+            (number, "y".repeat(self.rng.usize(0..40)))
+        };
         let origin = self.routes.origin(subject);
         self.publish_at(
             origin,
