@@ -1,6 +1,7 @@
 //! What a client has subscribed to, and what has been delivered: the part of a session that an upstream connection
 //! must be told again. Must not know how a handover proceeds.
 
+mod delivery;
 mod passage;
 mod subscription;
 
@@ -39,19 +40,6 @@ pub(crate) struct Unsubscribed {
     pub(crate) current_max: Option<u64>,
     /// To be told on the next connection too, with this maximum.
     pub(crate) next: Option<Option<u64>>,
-}
-
-/// What one more message for a subscription means.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Delivery {
-    /// Its maximum was reached before: the client must not see it.
-    pub(crate) surplus: bool,
-    /// It was the last one.
-    pub(crate) ends: bool,
-    /// It was the last one, but the current connection's server does not know.
-    pub(crate) ends_on_current: bool,
-    /// The same for the next connection.
-    pub(crate) ends_on_next: bool,
 }
 
 /// Which subscriptions a server means.
@@ -258,51 +246,6 @@ impl Interest {
     fn get_mut(&mut self, key: Key) -> Option<&mut Subscription> {
         let (serial, subscription) = self.slots.get_mut(key.slot)?.as_mut()?;
         (*serial == key.serial).then_some(subscription)
-    }
-
-    /// The current connection sent a message; it counts for its server, whoever gets it.
-    pub(crate) fn sent_by_current(&mut self, key: Key) {
-        if let Some(known) = self.get_mut(key) {
-            known.current.sent += 1;
-        }
-    }
-
-    /// The next connection sent a message.
-    pub(crate) fn sent_by_next(&mut self, key: Key) {
-        if let Some(known) = self.get_mut(key)
-            && let Passage::There { place, .. } = &mut known.passage
-        {
-            place.sent += 1;
-        }
-    }
-
-    /// The client is about to get a message; with the last one its subscription ends.
-    pub(crate) fn deliver(&mut self, key: Key) -> Delivery {
-        let Some(known) = self.get_mut(key) else {
-            return Delivery::default();
-        };
-        if !known.is_live() {
-            return Delivery {
-                surplus: known.life == Life::Ended,
-                ..Delivery::default()
-            };
-        }
-        known.delivered += 1;
-        if known.max.is_none_or(|max| known.delivered < max) {
-            return Delivery::default();
-        }
-        let delivery = Delivery {
-            surplus: false,
-            ends: true,
-            ends_on_current: !known.current.is_used_up(),
-            ends_on_next: known.is_on_next(),
-        };
-        if delivery.ends_on_current || known.may_be_copied() {
-            self.end(key.slot, Life::Ended);
-        } else {
-            self.remove(key.slot);
-        }
-        delivery
     }
 
     /// The next connection is gone: there are no copies to be told from what the client left.

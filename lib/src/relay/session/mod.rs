@@ -9,6 +9,7 @@
 
 mod client;
 mod denied;
+mod error;
 mod farewell;
 mod handover;
 mod interest;
@@ -22,13 +23,12 @@ mod upstream;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub(crate) use error::{ClientError, UpstreamError};
 pub(crate) use handover::{Abort, HandoverTiming, Move};
 pub(crate) use interest::InterestLimits;
 pub(crate) use outage::Loss;
 
-use super::protocol::{
-    ClientParser, InfoError, InfoRewrite, ParseLimits, ProtocolError, ServerInfo,
-};
+use super::protocol::{ClientParser, InfoRewrite, ParseLimits, ServerInfo};
 use farewell::Farewell;
 use handover::Handover;
 use interest::Interest;
@@ -114,37 +114,6 @@ pub(crate) enum Event {
     LameDuck,
     /// Nothing is on its way any more; see [`Session::begin_farewell`].
     Drained,
-}
-
-/// The client broke the protocol or a limit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ClientError {
-    #[error(transparent)]
-    Protocol(#[from] ProtocolError),
-    #[error("more subscriptions than the relay allows for one client")]
-    TooManySubscriptions,
-    #[error("a second CONNECT")]
-    SecondConnect,
-}
-
-impl ClientError {
-    /// What nats-server itself would say, for `-ERR '…'`.
-    pub(crate) fn answer(&self) -> &'static str {
-        match self {
-            Self::Protocol(error) => error.answer(),
-            Self::TooManySubscriptions => "maximum subscriptions exceeded",
-            Self::SecondConnect => "Parser Error",
-        }
-    }
-}
-
-/// The server broke the protocol.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum UpstreamError {
-    #[error("the server sent what is not NATS: {0}")]
-    Protocol(#[from] ProtocolError),
-    #[error("the server sent an INFO that cannot be read: {0}")]
-    Info(#[from] InfoError),
 }
 
 /// Bytes of the session's own, per side.
