@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{After, Handover, Move, Phase};
+use super::{Abort, After, Handover, Move, Phase};
 use crate::relay::session::interest::Subscription;
 use crate::relay::session::link::LinkState;
 use crate::relay::session::matching::Matching;
@@ -50,6 +50,10 @@ impl Session {
         match handover.phase {
             Phase::Marking => self.mark(now),
             Phase::Closing if self.interest.has_late() => self.mark(now),
+            // As long as there is a way back.
+            Phase::Closing if handover.abort == Some(Abort::TooSlow) => {
+                self.give_up(Abort::TooSlow, now);
+            }
             Phase::Closing => self.cut(now),
             _ => {}
         }

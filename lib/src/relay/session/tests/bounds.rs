@@ -235,3 +235,16 @@ fn a_next_connection_that_falls_behind_is_given_up() {
     assert_eq!(script.events, [Event::GivenUp(Abort::TooSlow)]);
     assert_eq!(script.heard(), numbered(0..200_001));
 }
+
+#[test]
+fn it_is_given_up_before_the_cut_also_when_no_time_passes() {
+    let mut script = both_deliver();
+    script.answer(Link::Current);
+    for piece in numbered(0..200_001).as_bytes().chunks(64 * 1024) {
+        script.current(piece);
+    }
+    // The last fence before the cut.
+    script.next("PONG\r\n");
+    script.finish();
+    assert_eq!(script.events, [Event::GivenUp(Abort::TooSlow)]);
+}
