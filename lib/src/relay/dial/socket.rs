@@ -12,6 +12,7 @@ use bytes::{Buf as _, BytesMut};
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
 
 /// Four full TLS records.
 const BUFFER: usize = 64 * 1024;
@@ -80,23 +81,19 @@ impl Socket {
 
     /// Reads once, behind what is unread; nothing new is the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            match self.stream.poll_read_ready(cx)? {
-                Poll::Ready(()) => {}
-                Poll::Pending => {
-                    if self.unread.is_empty() {
-                        self.unread = BytesMut::new();
-                    }
-                    return Poll::Pending;
-                }
+        // Asked before there is a buffer: most of the time there is nothing to read.
+        let read = match self.stream.poll_read_ready(cx)? {
+            Poll::Ready(()) => {
+                self.unread.reserve(BUFFER);
+                // It knows that a read which leaves room was the last one; `try_read_buf` would ask the system again.
+                poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.unread)
             }
-            self.unread.reserve(BUFFER);
-            match self.stream.try_read_buf(&mut self.unread) {
-                Ok(_) => return Poll::Ready(Ok(())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            Poll::Pending => Poll::Pending,
+        };
+        if read.is_pending() && self.unread.is_empty() {
+            self.unread = BytesMut::new();
         }
+        read.map_ok(|_| ())
     }
 }
 
