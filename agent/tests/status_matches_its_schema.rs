@@ -63,6 +63,7 @@ async fn every_state_of_a_process_matches() {
     let active = document(&status);
     assert_eq!(active["active"]["leaf"]["sans"], json!(["DNS:orders"]));
     assert_eq!(active["disk"]["verdict"], "active");
+    assert!(active["active"]["since"].is_string());
     assert_valid(&active);
 
     set.issue("invoices", 3000);
@@ -80,6 +81,7 @@ async fn every_state_of_a_process_matches() {
     manager.reload().await.unwrap();
     let rejected = document(&status);
     assert_eq!(rejected["last_reload"]["result"], "rejected");
+    assert_eq!(rejected["active"]["since"], renewed["active"]["since"]);
     assert_eq!(rejected["last_rejection"]["part"], "key");
     assert_valid(&rejected);
 

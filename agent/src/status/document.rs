@@ -32,6 +32,7 @@ pub(super) struct Document {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Active {
+    pub(super) since: Option<String>,
     pub(super) leaf: Option<Certificate>,
     pub(super) chain: Option<Vec<Certificate>>,
 }

@@ -122,10 +122,9 @@ fn published(document: &Document, now: SystemTime) -> String {
     if let Some(failed) = document.rolled_back_from {
         write!(text, ", ROLLED BACK from {failed}").ok();
     }
-    let published = document.last_reload.as_ref();
-    let published = published.filter(|last| last.result.as_deref() == Some("published"));
-    if let Some(at) = published.and_then(|last| time(&last.at)) {
-        write!(text, ", published {}", ago(at, now)).ok();
+    let active = document.active.as_ref();
+    if let Some(since) = active.and_then(|active| time(&active.since)) {
+        write!(text, ", published {}", ago(since, now)).ok();
     }
     text
 }

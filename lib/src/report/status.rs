@@ -79,6 +79,8 @@ pub struct CertificateStatus {
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ActiveStatus {
+    /// When it was published, also as a rollback; RFC 3339.
+    pub since: Option<String>,
     /// The certificate clients present.
     pub leaf: CertificateStatus,
     /// The whole chain, leaf first.
@@ -257,6 +259,7 @@ impl ActiveStatus {
     fn of(snapshot: &Snapshot) -> Self {
         let facts = snapshot.material().facts();
         Self {
+            since: timestamp(snapshot.published_at()),
             leaf: facts.leaf().into(),
             chain: facts.chain.iter().map(CertificateStatus::from).collect(),
             roots: facts.roots.iter().map(CertificateStatus::from).collect(),

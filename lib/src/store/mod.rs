@@ -7,7 +7,7 @@ mod gate;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 pub use gate::{Candidate, Gate, GateAnswer, GateFuture};
 
+use crate::clock;
 use crate::material::Material;
 
 /// The number of a published material: 0 is none, the first publish is 1, a rollback counts too.
@@ -58,6 +59,7 @@ pub(crate) enum Origin {
 pub struct Snapshot {
     generation: Generation,
     origin: Origin,
+    published_at: SystemTime,
     material: Arc<Material>,
     client_config: Arc<ClientConfig>,
 }
@@ -67,6 +69,12 @@ impl Snapshot {
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// When it was published, by the local clock.
+    #[must_use]
+    pub fn published_at(&self) -> SystemTime {
+        self.published_at
     }
 
     /// The generation that failed, if this one is a rollback.
@@ -164,6 +172,7 @@ impl Store {
         let snapshot = Arc::new(Snapshot {
             generation,
             origin,
+            published_at: clock::now(),
             material,
             client_config,
         });

@@ -24,7 +24,7 @@ fn good() -> Value {
     json!({
         "schema_version": 1, "generation": 3, "rolled_back_from": null, "ready": true, "reason": null,
         "warnings": [],
-        "active": { "leaf": leaf, "chain": [leaf], "roots": [] },
+        "active": { "since": "2026-06-01T09:00:00Z", "leaf": leaf, "chain": [leaf], "roots": [] },
         "disk": { "verdict": "active", "reason": null, "detail": null, "differs_since": null, "leaf": leaf },
         "last_reload": { "result": "published", "reason": null, "at": "2026-06-01T09:00:00Z" },
         "last_rejection": null, "last_preflight": null,
@@ -68,6 +68,21 @@ What to do
   Nothing.
 ";
     assert_eq!(page(&good()), expected);
+}
+
+/// What an agent says a while after it published, with a bad set on its disk since.
+#[test]
+fn a_later_outcome_does_not_hide_since_when_a_set_is_active() {
+    for result in ["rejected", "unchanged"] {
+        let mut document = good();
+        document["last_reload"] =
+            json!({ "result": result, "reason": null, "at": "2026-06-01T11:59:00Z" });
+        let page = page(&document);
+        assert!(
+            page.contains("generation 3, published 3 hours ago"),
+            "{page}"
+        );
+    }
 }
 
 #[test]
