@@ -23,7 +23,7 @@ use crate::nats::connection::Request;
 use crate::nats::event::ConnectionEvent;
 use crate::nats::farewell::Farewell;
 use crate::nats::journal::Observation;
-use crate::nats::passes::Refusals;
+use crate::nats::passes::{Pass, Refusals};
 use crate::nats::pulse::pulse;
 use crate::nats::registry::Registration;
 use crate::nats::rotation::{Link, Rotation};
@@ -64,6 +64,8 @@ pub(crate) struct Driver {
     story: Story,
     farewell: Farewell,
     refusals: Refusals,
+    /// Passes that woke us; judged by the next look, as it may find that the client is up.
+    heard: Vec<Pass>,
     work: Option<Work>,
     pulse: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     turn: Option<OwnedSemaphorePermit>,
@@ -108,6 +110,7 @@ impl Driver {
             story: Story::new(ends.events, ends.epoch, failed_before),
             farewell: Farewell::default(),
             refusals: Refusals::default(),
+            heard: Vec::new(),
             work: None,
             pulse: None,
             turn: None,
@@ -155,10 +158,7 @@ impl Driver {
                     }
                 }
                 Some(event) = self.wires.events.recv() => self.hear(&event),
-                Some(pass) = self.wires.passes.recv() => {
-                    self.hear_pass(&pass);
-                    self.judge_pass(&pass);
-                }
+                Some(pass) = self.wires.passes.recv() => self.heard.push(pass),
                 Some(Request::Drain) = self.requests.recv() => self.drain(),
                 () = tokio::time::sleep(look) => {}
                 () = tokio::time::sleep_until(next_pulse), if self.pulse.is_none() => {
@@ -186,7 +186,8 @@ impl Driver {
             self.hear(&event);
         }
         // What kept it down was told before it came up.
-        let passes: Vec<_> = std::iter::from_fn(|| self.wires.passes.try_recv().ok()).collect();
+        let mut passes = std::mem::take(&mut self.heard);
+        passes.extend(std::iter::from_fn(|| self.wires.passes.try_recv().ok()));
         for pass in &passes {
             self.hear_pass(pass);
         }
