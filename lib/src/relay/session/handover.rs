@@ -87,6 +87,7 @@ enum Phase {
 /// What comes when interest has spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
+    Mark,
     Replay,
     CurrentFence,
     Queue,

@@ -14,6 +14,14 @@ impl Session {
         handover.is_some_and(|handover| handover.phase != Phase::GivingUp && !handover.is_in_tail())
     }
 
+    /// Whether the next connection may send what the current one delivers now. Another server may get it later than the
+    /// subscription.
+    pub(in crate::relay::session) fn may_be_owed(&self, known: &Subscription) -> bool {
+        let handover = self.handover.as_ref();
+        let is_elsewhere = handover.is_some_and(|handover| !handover.is_same_server);
+        !known.is_queue() && (known.is_on_next() || (is_elsewhere && known.is_marked()))
+    }
+
     /// Whether the current connection, once the next one, may still send copies.
     pub(in crate::relay::session) fn owes_copies(&self) -> bool {
         let handover = self.handover.as_ref();

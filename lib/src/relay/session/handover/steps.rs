@@ -104,11 +104,7 @@ impl Session {
             return;
         }
         match (handover.phase, fence) {
-            (Phase::AwaitMark, Fence::Mark) => {
-                self.interest.move_marked(false, &mut self.transmit.next);
-                self.enter(Phase::AwaitReplay, now);
-                self.fence_next(Fence::Replay);
-            }
+            (Phase::AwaitMark, Fence::Mark) => self.let_spread(After::Mark, now),
             (Phase::AwaitReplay, Fence::Replay) => self.let_spread(After::Replay, now),
             (Phase::AwaitCurrentFence, Fence::Current) => {
                 self.interest.fence_moved();
@@ -166,6 +162,13 @@ impl Session {
 
     pub(super) fn has_spread(&mut self, after: After, now: Instant) {
         match after {
+            // Another server may get the same messages for others, and later: what came here before the mark has come
+            // there by now, and is not sent when the next connection subscribes.
+            After::Mark => {
+                self.interest.move_marked(false, &mut self.transmit.next);
+                self.enter(Phase::AwaitReplay, now);
+                self.fence_next(Fence::Replay);
+            }
             After::Replay => {
                 self.enter(Phase::AwaitCurrentFence, now);
                 self.fence_current(Fence::Current);

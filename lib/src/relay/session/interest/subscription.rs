@@ -92,6 +92,11 @@ impl Subscription {
         matches!(self.passage, Passage::There { .. })
     }
 
+    /// Whether it is about to be subscribed there.
+    pub(crate) fn is_marked(&self) -> bool {
+        matches!(self.passage, Passage::Marked)
+    }
+
     /// Whether the next connection is sure to send what the current one delivers now.
     pub(crate) fn is_fenced(&self) -> bool {
         matches!(self.passage, Passage::There { fenced: true, .. })

@@ -1,6 +1,6 @@
 //! Handovers on one server under every interleaving: nothing is lost, repeated or reordered.
 
-use super::script::PLAIN;
+use super::script::{PLAIN, WITHOUT_ECHO};
 use super::simulation::World;
 use crate::relay::session::{ClientOptions, Event, Link};
 
@@ -105,38 +105,32 @@ fn a_verbose_client_gets_each_acknowledgement_once() {
 
 #[test]
 fn a_client_without_echo_never_hears_itself() {
-    let without_echo = ClientOptions {
-        echo: false,
-        ..PLAIN
-    };
-    exact_under(without_echo, 0..30);
+    exact_under(WITHOUT_ECHO, 0..30);
+}
+
+fn complete_in(cluster: fn(u64, ClientOptions) -> World, options: ClientOptions) {
+    for seed in 0..20 {
+        let mut world = cluster(seed, options);
+        live(&mut world, 6000, 3);
+        world.assert_complete(seed);
+        assert_smooth(seed, &world);
+    }
 }
 
 #[test]
 fn on_the_way_to_another_server_nothing_is_lost_or_repeated() {
-    for seed in 0..20 {
-        let mut world = World::cluster(seed, PLAIN);
-        live(&mut world, 6000, 3);
-        world.assert_complete(seed);
-        assert_smooth(seed, &world);
-    }
+    complete_in(World::cluster, PLAIN);
 }
 
 #[test]
-fn nor_is_it_without_echo() {
-    let without_echo = ClientOptions {
-        echo: false,
-        ..PLAIN
-    };
-    for seed in 0..10 {
-        let mut world = World::cluster(seed, without_echo);
-        live(&mut world, 6000, 3);
-        world
-            .expected
-            .retain(|_, expected| expected.subject != "own");
-        world.assert_complete(seed);
-        assert_smooth(seed, &world);
-    }
+fn nor_is_it_where_others_want_the_same() {
+    complete_in(World::shared_cluster, PLAIN);
+}
+
+#[test]
+fn nor_without_echo() {
+    complete_in(World::cluster, WITHOUT_ECHO);
+    complete_in(World::shared_cluster, WITHOUT_ECHO);
 }
 
 /// A copy can be taken for another then: between two fences nothing tells them apart. Here far more often than at a real

@@ -1,15 +1,11 @@
 //! Failures at every step of a handover: the client stays where it was, or is told.
 
-use super::script::PLAIN;
+use super::script::{PLAIN, WITHOUT_ECHO};
 use super::simulation::World;
 use crate::relay::session::{Abort, ClientOptions, Event, Link, Loss};
 
 const VERBOSE: ClientOptions = ClientOptions {
     verbose: true,
-    ..PLAIN
-};
-const WITHOUT_ECHO: ClientOptions = ClientOptions {
-    echo: false,
     ..PLAIN
 };
 

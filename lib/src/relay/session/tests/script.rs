@@ -16,6 +16,11 @@ pub(super) const PLAIN: ClientOptions = ClientOptions {
     headers: true,
 };
 
+pub(super) const WITHOUT_ECHO: ClientOptions = ClientOptions {
+    echo: false,
+    ..PLAIN
+};
+
 pub(super) struct Script {
     pub(super) session: Session,
     pub(super) now: Instant,

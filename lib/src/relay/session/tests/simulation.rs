@@ -83,6 +83,14 @@ impl World {
         world
     }
 
+    /// As [`World::cluster`], and other clients want the same at each server: its messages come there whether the client
+    /// is there or not.
+    pub(super) fn shared_cluster(seed: u64, options: ClientOptions) -> Self {
+        let mut world = Self::cluster(seed, options);
+        world.routes.want_everywhere();
+        world
+    }
+
     /// Something is on its way, or the session has something to do; whether there is anything to wait for.
     fn time_passes(&mut self) -> bool {
         if matches!(self.events.last(), Some(Event::CloseClient(_))) {

@@ -96,7 +96,7 @@ impl Session {
         }
         let subscription = self.interest.get(key);
         let is_queue = subscription.is_some_and(|known| known.is_queue());
-        let is_on_next = subscription.is_some_and(|known| known.is_on_next());
+        let may_be_owed = subscription.is_some_and(|known| self.may_be_owed(known));
         let surely = subscription.is_some_and(|known| known.is_fenced());
         if self.owes_copies() && !is_queue {
             // After the switch: perhaps a late copy of what the former connection delivered.
@@ -105,7 +105,7 @@ impl Session {
         if !self.deliver(key, sid) {
             return Fate::Drop;
         }
-        if is_on_next && !is_queue && self.matches_frames() {
+        if may_be_owed && self.matches_frames() {
             let mut hasher = Box::<FrameHasher>::default();
             hasher.update(line);
             return Fate::ForwardAndMatch {

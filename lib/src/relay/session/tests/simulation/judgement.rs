@@ -54,8 +54,12 @@ impl World {
                 self.routed_at.partition_point(arrived)
             });
             let surely = expected.surely.map_or(until, |surely| surely.min(until));
+            let is_heard = |subject: &str| self.options.echo || subject != "own";
+            let own = received.iter().find(|message| !is_heard(&message.0));
+            assert_eq!(own, None, "seed {seed}, {sid}: the client hears itself");
             for message in &self.routed[surely..until] {
-                let is_meant = message.0 == expected.subject && !expected.queue;
+                let is_meant =
+                    message.0 == expected.subject && !expected.queue && is_heard(&message.0);
                 assert!(
                     !is_meant || received.contains(message),
                     "seed {seed}, {sid}: {message:?} is lost"

@@ -32,6 +32,8 @@ pub(super) struct Routes {
     /// Who knows whose interest in what, and whether in a group.
     known: HashSet<(usize, usize, String)>,
     groups: HashSet<(usize, String)>,
+    /// Every server has a client of its own that wants everything.
+    is_wanted_everywhere: bool,
 }
 
 impl Routes {
@@ -50,7 +52,12 @@ impl Routes {
             routes: routes.collect(),
             known: HashSet::new(),
             groups: HashSet::new(),
+            is_wanted_everywhere: false,
         }
+    }
+
+    pub(super) fn want_everywhere(&mut self) {
+        self.is_wanted_everywhere = true;
     }
 
     pub(super) fn nodes(&self) -> usize {
@@ -64,7 +71,7 @@ impl Routes {
 
     pub(super) fn knows(&self, of: usize, subject: &str) -> bool {
         let origin = self.origin(subject);
-        self.known.contains(&(origin, of, subject.to_owned()))
+        self.is_wanted_everywhere || self.known.contains(&(origin, of, subject.to_owned()))
     }
 
     /// A server tells the others what its client wants.
@@ -97,7 +104,9 @@ impl Routes {
             .collect();
         rng.shuffle(&mut members);
         let chosen = members.first().copied().unwrap_or(from);
-        let interested: Vec<_> = (0..self.nodes).filter(|of| is_known(*of)).collect();
+        let interested: Vec<_> = (0..self.nodes)
+            .filter(|of| self.is_wanted_everywhere || is_known(*of))
+            .collect();
         for route in &mut self.routes {
             if route.from == from && interested.contains(&route.to) {
                 let parcel = Parcel::Message {
