@@ -19,10 +19,14 @@ use nats_mtls_tests::process::Process;
 use nats_mtls_tests::server;
 use nats_mtls_tests::tls::TlsVersion;
 use nats_mtls_tests::wait::{PATIENCE, eventually};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The user that the server configuration of the overlay knows.
 const CLIENT: &str = "orders.example.com";
+
+/// A pool of three, and one of the system account.
+const ROUTES: usize = 4;
 
 /// A pod, or a machine: one agent, one server.
 struct Place {
@@ -31,6 +35,7 @@ struct Place {
     folder: TempDir,
     client: u16,
     monitoring: u16,
+    routes: u16,
     program: String,
 }
 
@@ -46,12 +51,14 @@ impl Place {
         let ports = [
             TcpListener::bind("127.0.0.1:0")?,
             TcpListener::bind("127.0.0.1:0")?,
+            TcpListener::bind("127.0.0.1:0")?,
         ];
         Ok(Self {
             authority,
             files,
             client: ports[0].local_addr()?.port(),
             monitoring: ports[1].local_addr()?.port(),
+            routes: ports[2].local_addr()?.port(),
             program: program.to_owned(),
             folder,
         })
@@ -68,13 +75,44 @@ impl Place {
                 &format!("http: \"127.0.0.1:{}\"", self.monitoring),
             )
             .replace("port: 4222", &format!("port: {}", self.client))
+            .replace(
+                "port: 6222",
+                &format!("host: 127.0.0.1\n    port: {}", self.routes),
+            )
+            .replace(
+                "nats-0.nats.nats.svc:6222",
+                &format!("127.0.0.1:{}", self.routes),
+            )
             .replace("nats-server", &self.program)
     }
 
     fn start_server(&self, config: &str) -> Result<Process> {
-        let path = self.folder.path().join("nats.conf");
+        self.start(&self.program, config)
+    }
+
+    /// Another of the same cluster, on other ports, that reads the same published files. Its program has
+    /// another name, so that the agent does not mean it.
+    fn start_neighbour(&self, config: &str) -> Result<Process> {
+        let program = format!("neighbour-of-{}", self.program);
+        fs::copy(server::binary()?, self.folder.path().join(&program))?;
+        let config = [self.client, self.monitoring, self.routes]
+            .iter()
+            .try_fold(config.to_owned(), |config, port| {
+                let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+                // Only where it listens; its route goes to the first server.
+                let own = config.replace(&format!("port: {port}"), &format!("port: {free}"));
+                anyhow::Ok(own.replace(
+                    &format!("http: \"127.0.0.1:{port}"),
+                    &format!("http: \"127.0.0.1:{free}"),
+                ))
+            })?;
+        self.start(&program, &config)
+    }
+
+    fn start(&self, program: &str, config: &str) -> Result<Process> {
+        let path = self.folder.path().join(format!("{program}.conf"));
         fs::write(&path, format!("host: 127.0.0.1\n{config}"))?;
-        let mut command = Command::new(self.folder.path().join(&self.program));
+        let mut command = Command::new(self.folder.path().join(program));
         command.arg("--config").arg(path);
         Process::start("nats-server", &mut command, self.folder.path())
     }
@@ -100,6 +138,27 @@ impl Place {
         Ok(all.connections.iter().map(|one| one.cid).collect())
     }
 
+    /// Whom the first server has routes to.
+    async fn route_ids(&self) -> Result<Vec<u64>> {
+        let url = format!("http://127.0.0.1:{}/routez", self.monitoring);
+        let routes: Value = http::get(&url).await?.json()?;
+        let routes = routes["routes"].as_array().context("no routes")?;
+        let routes = routes.iter().filter_map(|one| one["rid"].as_u64());
+        let mut routes: Vec<_> = routes.collect();
+        routes.sort_unstable();
+        Ok(routes)
+    }
+
+    /// As many as servers keep between two, so that none is still to come or to go.
+    async fn routes_are_up(&self) -> Result<Vec<u64>> {
+        eventually(PATIENCE, "the routes are up", || async {
+            let routes = self.route_ids().await?;
+            ensure!(routes.len() == ROUTES, "{routes:?}");
+            Ok(Some(routes))
+        })
+        .await
+    }
+
     /// The agent first, as both manifests order it; then three renewals under one client.
     async fn rotates(&self, command: AgentCommand, config: &str) -> Result<()> {
         let agent = command.http()?.start().await?;
@@ -109,6 +168,12 @@ impl Place {
         .await?;
         let _server = self.start_server(config)?;
         let client = self.connect().await?;
+        let mut neighbour = None;
+        let mut routes = Vec::new();
+        if config.contains("cluster {") {
+            neighbour = Some(self.start_neighbour(config)?);
+            routes = self.routes_are_up().await?;
+        }
         confirmed(&agent, 1).await?;
         let before = self.connections().await?;
         ensure!(before.len() == 1, "{before:?}");
@@ -123,13 +188,24 @@ impl Place {
             ensure!(signal["generation"] == generation, "{status}");
             ensure!(self.connections().await? == before, "it was disconnected");
         }
+        if let Some(first) = neighbour {
+            ensure!(self.route_ids().await? == routes, "a route was closed");
+            // The renewed certificate is good for new routes, too.
+            drop(first);
+            let _again = self.start_neighbour(config)?;
+            let others = self.routes_are_up().await?;
+            ensure!(
+                others.iter().all(|route| !routes.contains(route)),
+                "{others:?}"
+            );
+        }
         client.flush().await?;
         Ok(())
     }
 }
 
 fn own(authority: &Authority) -> Identity {
-    authority.issue(&LeafSpec::server().usages([Usage::ServerAuth]))
+    authority.issue(&LeafSpec::server().usages([Usage::ServerAuth, Usage::ClientAuth]))
 }
 
 async fn confirmed(agent: &Agent, generation: u64) -> Result<()> {
