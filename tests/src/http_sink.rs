@@ -1,4 +1,4 @@
-//! An HTTP server on loopback that takes every POST and keeps what was said.
+//! An HTTP server on loopback that keeps what every POST said, and takes it or refuses it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,13 +21,31 @@ impl HttpSink {
     /// # Errors
     /// When no port is free.
     pub async fn start() -> Result<Self> {
+        Self::start_with(|_| "HTTP/1.1 204 No Content\r\n\r\n".to_owned()).await
+    }
+
+    /// Answers 500 with the first line of the request, as frameworks do that explain themselves.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn start_refusing_with_an_echo() -> Result<Self> {
+        Self::start_with(|head| {
+            let line = head.lines().next().unwrap_or_default();
+            let length = line.len();
+            format!("HTTP/1.1 500 No\r\ncontent-length: {length}\r\n\r\n{line}")
+        })
+        .await
+    }
+
+    /// `answer` makes the answer of the head of the request.
+    async fn start_with(answer: fn(&str) -> String) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let bodies = Arc::<Mutex<Vec<String>>>::default();
         let kept = Arc::clone(&bodies);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                match converse(stream).await {
+                match converse(stream, answer).await {
                     Ok(body) => kept
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -61,7 +79,7 @@ impl Drop for HttpSink {
     }
 }
 
-async fn converse(mut stream: TcpStream) -> Result<String> {
+async fn converse(mut stream: TcpStream, answer: fn(&str) -> String) -> Result<String> {
     let mut request = Vec::new();
     loop {
         anyhow::ensure!(stream.read_buf(&mut request).await? > 0, "hung up");
@@ -75,8 +93,8 @@ async fn converse(mut stream: TcpStream) -> Result<String> {
             .find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.context("no length")?.parse()?;
         if body.len() >= length {
+            stream.write_all(answer(head).as_bytes()).await?;
             let body = body.to_owned();
-            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
             return Ok(body);
         }
     }

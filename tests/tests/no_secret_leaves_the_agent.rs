@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use anyhow::{Result, ensure};
 use nats_mtls_tests::agent::AgentCommand;
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
+use nats_mtls_tests::http_sink::HttpSink;
 use nats_mtls_tests::pki::{Authority, LeafSpec};
 use nats_mtls_tests::published;
 use nats_mtls_tests::server::{NatsServer, ServerSettings, Verify};
@@ -16,6 +17,9 @@ const PASSWORD: &str = "correct-horse-battery-staple";
 /// Of the relay, and what somebody tries instead.
 const LOCAL_PASSWORD: &str = "wrong-donkey-charger-paperclip";
 const GUESS: &str = "hunter-two-or-three";
+/// Of a hook that says what it was asked.
+const HOOK_PATH: &str = "tell-nobody-of-this-path";
+const HOOK_TOKEN: &str = "nor-of-this-token";
 
 #[tokio::test]
 async fn whatever_it_is_asked() -> Result<()> {
@@ -42,12 +46,15 @@ async fn whatever_it_is_asked() -> Result<()> {
     let secrets = tempfile::tempdir()?;
     let local = secrets.path().join("local");
     std::fs::write(&local, LOCAL_PASSWORD)?;
+    let hook = HttpSink::start_refusing_with_an_echo().await?;
+    let hook_url = hook.url(&format!("/{HOOK_PATH}?token={HOOK_TOKEN}"));
     let agent = AgentCommand::new("run")
         .flag("--listen", "127.0.0.1:0")
         .flag("--local-user", "legacy")
         .flag("--local-password-file", &local)
         .volume(&volume)
         .flag("--publish-dir", published.path())
+        .flag("--on-rotate-http", &hook_url)
         .environment("NATS_URL", &url)
         .flag("--settle", "0s")
         .flag("--poll-interval", "200ms")
@@ -98,6 +105,12 @@ async fn whatever_it_is_asked() -> Result<()> {
             said.push_str(&finished.stderr);
         }
     }
+    let answer = eventually(PATIENCE, "the hook has failed", || async {
+        let answer = agent.get("/status").await?.body;
+        Ok(answer.contains("answers 500").then_some(answer))
+    })
+    .await?;
+    said.push_str(&answer);
     // The key is where other processes are to find it, and nowhere else.
     let set = published::current(published.path());
     ensure!(published::read(&set)?.is_some(), "nothing was published");
@@ -124,7 +137,7 @@ async fn whatever_it_is_asked() -> Result<()> {
         "the metrics were not read"
     );
     for (place, text) in [("the log", &log), ("an answer", &said)] {
-        for secret in [PASSWORD, LOCAL_PASSWORD, GUESS] {
+        for secret in [PASSWORD, LOCAL_PASSWORD, GUESS, HOOK_PATH, HOOK_TOKEN] {
             ensure!(!text.contains(secret), "{place} holds {secret}");
         }
         for key in [&identity, &other] {

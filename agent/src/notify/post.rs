@@ -13,7 +13,6 @@ use tokio_rustls::TlsConnector;
 use super::news::News;
 use crate::config::{HookUrl, PostConfig};
 use crate::exchange::{ExchangeError, exchange};
-use crate::words::brief;
 
 #[cfg(test)]
 mod tests;
@@ -37,24 +36,13 @@ pub(super) enum PostError {
     Tls { url: HookUrl, cause: io::Error },
     #[error("{url}: {cause}")]
     Exchange { url: HookUrl, cause: ExchangeError },
-    #[error("{url} answers {code}{}", quoted(.said))]
-    Code {
-        url: HookUrl,
-        code: StatusCode,
-        said: String,
-    },
+    /// Nothing of the body: many a framework repeats the path and the query in it, where a token is.
+    #[error("{url} answers {code}")]
+    Code { url: HookUrl, code: StatusCode },
     #[error("{url} did not answer within {limit:?} (--on-rotate-timeout)")]
     TooSlow { url: HookUrl, limit: Duration },
     #[error("the request cannot be written: {0}")]
     Request(#[from] axum::http::Error),
-}
-
-fn quoted(said: &str) -> String {
-    if said.is_empty() {
-        String::new()
-    } else {
-        format!(": {said}")
-    }
 }
 
 /// POSTs to one URL.
@@ -121,10 +109,9 @@ async fn post(url: &HookUrl, news: &News) -> Result<StatusCode, PostError> {
     };
     match answer {
         Ok((code, _)) if code.is_success() => Ok(code),
-        Ok((code, body)) => Err(PostError::Code {
+        Ok((code, _)) => Err(PostError::Code {
             url: url.clone(),
             code,
-            said: brief(String::from_utf8_lossy(&body).trim()),
         }),
         Err(cause) => Err(PostError::Exchange {
             url: url.clone(),

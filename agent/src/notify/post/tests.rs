@@ -69,8 +69,9 @@ async fn anything_but_success_is_a_failure() {
     let (news, _folder) = news().await;
     for (reply, says) in [
         (
-            "HTTP/1.1 500 No\r\ncontent-length: 9\r\n\r\nno\x1b[2Jway",
-            "500 Internal Server Error: no\u{fffd}[2Jway",
+            // As frameworks do that explain themselves.
+            "HTTP/1.1 500 No\r\ncontent-length: 29\r\n\r\nPOST /-/reload?a=b is not here",
+            "answers 500 Internal Server Error",
         ),
         (
             "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
@@ -83,7 +84,10 @@ async fn anything_but_success_is_a_failure() {
         let (url, _task) = answer(reply).await;
         let error = hook(&url, LIMIT).run(&news).await.unwrap_err().to_string();
         assert!(error.contains(says), "{says}: {error}");
-        assert!(!error.contains("/-/reload"), "{error}");
+        assert!(
+            !error.contains("/-/reload") && !error.contains("a=b"),
+            "{error}"
+        );
     }
 }
 
