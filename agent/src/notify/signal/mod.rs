@@ -28,8 +28,9 @@ use crate::config::{SignalConfig, Target};
 pub(super) enum SignalError {
     #[error("cannot read the pid file {}: {cause}. Does the process write it, and may the agent read it?", path.display())]
     PidFile { path: PathBuf, cause: io::Error },
-    #[error("{} holds no process id, but {found:?}", path.display())]
-    NoPid { path: PathBuf, found: String },
+    /// Not what it holds: a path that was mistaken may lead to a secret.
+    #[error("{} holds no process id, or more than that. Is it the pid file?", path.display())]
+    NoPid { path: PathBuf },
     #[error(
         "{source_of} names process {pid}, and there is none: the pid file is stale, or of another PID namespace (Kubernetes: shareProcessNamespace)"
     )]

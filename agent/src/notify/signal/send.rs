@@ -185,7 +185,6 @@ fn read_pid_file(path: &Path) -> Result<(Pid, SystemTime), SignalError> {
     let text = String::from_utf8_lossy(&text);
     let pid = parse_pid(text.trim()).ok_or_else(|| SignalError::NoPid {
         path: path.to_owned(),
-        found: brief(text.trim()),
     })?;
     Ok((pid, written))
 }

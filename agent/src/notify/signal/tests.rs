@@ -225,6 +225,11 @@ fn what_is_no_pid_file_is_named() {
             matches!(error, SignalError::NoPid { .. }),
             "{text}: {error}"
         );
+        // A path that was mistaken may lead to a secret.
+        let told = error.to_string();
+        let path = bench.pid_file().display().to_string();
+        let beside_the_path = told.strip_prefix(&path).unwrap();
+        assert!(text.is_empty() || !beside_the_path.contains(text), "{told}");
     }
     bench.write(&std::process::id().to_string());
     let error = bench.by_file().unwrap_err();
