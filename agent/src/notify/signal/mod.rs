@@ -36,6 +36,10 @@ pub(super) enum SignalError {
     )]
     Stale { source_of: String, pid: i32 },
     #[error(
+        "process {pid} exists, but /proc does not show it to the agent (user {own}): it belongs to another user, or is hidden (systemd: ProtectProc; mount option hidepid). Run both as the same user"
+    )]
+    Hidden { pid: i32, own: u32 },
+    #[error(
         "{source_of} names process {pid} ({executable}), which started after the file was written: the pid file is stale and the id is somebody else's now. If instead the clock was set since, at a boot without one or while the machine slept, write the file anew, or use --process-name"
     )]
     Recycled {
@@ -68,9 +72,9 @@ pub(super) enum SignalError {
     #[error("process {pid} ({executable}) has ended")]
     Ended { pid: i32, executable: String },
     #[error(
-        "no process runs {name}. Is it up, and in the agent's PID namespace (Kubernetes: shareProcessNamespace)?"
+        "no process that the agent (user {own}) can see runs {name}. Is it up, of the same user, and in the agent's PID namespace (Kubernetes: shareProcessNamespace)?"
     )]
-    NotFound { name: String },
+    NotFound { name: String, own: u32 },
     #[error("{count} processes run {name}: {pids}. Name the one that is meant with --pid-file")]
     Several {
         name: String,

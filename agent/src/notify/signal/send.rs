@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, getuid, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, getuid, pidfd_open, pidfd_send_signal, test_kill_process,
+};
 
 use super::super::process::{Process, parse_pid};
 use super::SignalError;
@@ -63,7 +65,7 @@ fn by_file(path: &Path, memory: &Memory) -> Result<(OwnedFd, Process), SignalErr
             pid: raw(pid),
         });
     }
-    let (pidfd, process) = hold(pid)?.ok_or_else(stale)?;
+    let (pidfd, process) = hold(pid, Process::look)?.ok_or_else(stale)?;
     refuse_strangers(&process)?;
     let relation = memory.relation(&process);
     let is_younger = || process.started(SystemTime::now()) > written + ROUNDING;
@@ -110,6 +112,7 @@ fn by_name(name: &str, memory: &Memory) -> Result<(OwnedFd, Process), SignalErro
         [] => {
             return Err(SignalError::NotFound {
                 name: name.to_owned(),
+                own: own(),
             });
         }
         [found] => found,
@@ -124,7 +127,7 @@ fn by_name(name: &str, memory: &Memory) -> Result<(OwnedFd, Process), SignalErro
         }
     };
     refuse_strangers(found)?;
-    match hold(found.pid)? {
+    match hold(found.pid, Process::look)? {
         // Start, program and user again: what the pidfd holds is what was found.
         Some((pidfd, process)) if process == *found => Ok((pidfd, process)),
         _ => Err(SignalError::Ended {
@@ -136,7 +139,10 @@ fn by_name(name: &str, memory: &Memory) -> Result<(OwnedFd, Process), SignalErro
 
 /// The pidfd first, then the look: what is seen may only be newer than what is held, and then the
 /// held one has ended.
-fn hold(pid: Pid) -> Result<Option<(OwnedFd, Process)>, SignalError> {
+pub(super) fn hold(
+    pid: Pid,
+    look: impl FnOnce(Pid) -> io::Result<Process>,
+) -> Result<Option<(OwnedFd, Process)>, SignalError> {
     let failed = |cause: io::Error| SignalError::System {
         pid: raw(pid),
         cause,
@@ -147,15 +153,29 @@ fn hold(pid: Pid) -> Result<Option<(OwnedFd, Process)>, SignalError> {
         Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
         Err(error) => return Err(failed(error.into())),
     };
-    match Process::look(pid) {
+    match look(pid) {
         Ok(process) if process.has_ended => Err(SignalError::Ended {
             pid: raw(pid),
             executable: brief(&process.executable),
         }),
         Ok(process) => Ok(Some((pidfd, process))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied if exists(pid) => {
+                Err(SignalError::Hidden {
+                    pid: raw(pid),
+                    own: own(),
+                })
+            }
+            io::ErrorKind::NotFound => Ok(None),
+            _ => Err(failed(error)),
+        },
     }
+}
+
+/// Also one that may not be signalled, or that /proc hides: the kernel says of every process whether
+/// it is there.
+fn exists(pid: Pid) -> bool {
+    test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
 }
 
 /// Also for root: who may write the pid file would otherwise choose whom root signals.
@@ -167,12 +187,16 @@ fn refuse_strangers(process: &Process) -> Result<(), SignalError> {
         pid: raw(process.pid),
         executable: brief(&process.executable),
         user: process.user,
-        own: getuid().as_raw(),
+        own: own(),
     })
 }
 
 fn is_ours(process: &Process) -> bool {
-    process.user == getuid().as_raw()
+    process.user == own()
+}
+
+fn own() -> u32 {
+    getuid().as_raw()
 }
 
 /// The id, and when it was written.

@@ -191,12 +191,35 @@ fn a_process_of_another_user_is_not_signalled() {
     }
 }
 
+/// As with `ProtectProc=invisible` of systemd: there is nothing of it in /proc.
+#[test]
+fn a_process_that_is_hidden_is_not_taken_for_one_that_has_ended() {
+    let mut waiter = Waiter::shell();
+    let pid = rustix::process::Pid::from_child(&waiter.0);
+    for kind in [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied] {
+        let error = send::hold(pid, |_| Err(kind.into())).unwrap_err();
+        assert!(matches!(error, SignalError::Hidden { .. }), "{error}");
+        let user = format!("user {}", getuid().as_raw());
+        for word in [&pid.to_string(), "another user", "ProtectProc", &user] {
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+    let ends_meanwhile = send::hold(pid, |_| {
+        waiter.0.kill().unwrap();
+        waiter.0.wait().unwrap();
+        Err(io::ErrorKind::NotFound.into())
+    });
+    assert!(ends_meanwhile.unwrap().is_none());
+}
+
 #[test]
 fn a_name_must_mean_one_process() {
     let bench = Bench::new();
     let target = Target::Name("only-one".to_owned());
     let error = bench.hang_up(&target).unwrap_err();
     assert!(matches!(error, SignalError::NotFound { .. }), "{error}");
+    let user = format!("user {}", getuid().as_raw());
+    assert!(error.to_string().contains(&user), "{error}");
     let mut first = Waiter::start(&mut bench.program("only-one"));
     let mut second = Waiter::start(&mut bench.program("only-one"));
     let error = bench.hang_up(&target).unwrap_err().to_string();
