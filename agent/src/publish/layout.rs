@@ -116,8 +116,8 @@ pub(super) struct Survey {
     pub(super) sets: Vec<SetName>,
     /// Files that have their link.
     pub(super) links: Vec<&'static str>,
-    /// A link that was not renamed.
-    pub(super) has_leftover_link: bool,
+    /// Where a link leads that was not renamed.
+    pub(super) leftover: Option<SetName>,
     /// Not ours, and not in the way.
     pub(super) bystanders: Vec<OsString>,
 }
@@ -145,7 +145,7 @@ impl Survey {
         if name == DATA && set.is_some() {
             self.current = set;
         } else if name == DATA_TMP && set.is_some() {
-            self.has_leftover_link = true;
+            self.leftover = set;
         } else if name == TOLD && set.is_some() {
             self.told = set;
         } else if let Some(file) = file
@@ -163,6 +163,19 @@ impl Survey {
             self.bystanders.push(name);
         }
         Ok(())
+    }
+
+    /// Nobody ever read here. What there is of a first set was interrupted before its swap.
+    pub(super) fn is_before_the_first(&self) -> bool {
+        let is_told = self.told.is_some() && !self.is_told_too_early();
+        self.current.is_none() && !self.is_dangling && !is_told
+    }
+
+    /// [`TOLD`] leads to a first set that waits for its swap. It is written before that, so that no
+    /// death leaves a first set that readers see and that is not known to be the first.
+    pub(super) fn is_told_too_early(&self) -> bool {
+        let has_current = self.current.is_some() || self.is_dangling;
+        !has_current && self.told.is_some() && self.told == self.leftover
     }
 
     /// Sets that nobody needs: neither current nor the one before it.
@@ -236,7 +249,7 @@ mod tests {
         assert_eq!(survey.sets, [set(OLD), set(NEW)]);
         assert_eq!(survey.told, Some(set(NEW)));
         assert_eq!(survey.links, ["tls.crt"]);
-        assert!(survey.has_leftover_link);
+        assert_eq!(survey.leftover, Some(set(NEW)));
         assert_eq!(survey.bystanders.len(), 4);
         assert_eq!(survey.superfluous(None), [set(NEW)]);
         assert_eq!(survey.superfluous(Some(&set(NEW))), []);

@@ -75,7 +75,7 @@ impl<S: Storage> Writer<S> {
                 known: if is_told { Known::Told } else { Known::Untold },
             });
         }
-        let is_first = survey.current.is_none() && !survey.is_dangling && survey.told.is_none();
+        let is_first = survey.is_before_the_first();
         self.former = survey.current;
         let written = self.write(contents, name, is_first);
         self.tidy_if_possible();
@@ -98,7 +98,7 @@ impl<S: Storage> Writer<S> {
         if survey.told.as_ref() == Some(&current) {
             return Ok(());
         }
-        if survey.has_leftover_link {
+        if survey.leftover.is_some() {
             self.remove_link(DATA_TMP)?;
         }
         self.record(&current)
@@ -137,7 +137,11 @@ impl<S: Storage> Writer<S> {
     /// a rename that was reported as failed may have happened.
     fn tidy(&mut self) -> Result<(), PublishError> {
         let survey = self.survey()?;
-        if survey.has_leftover_link {
+        // Before the link that shows what it is.
+        if survey.is_told_too_early() {
+            self.remove_link(TOLD)?;
+        }
+        if survey.leftover.is_some() {
             self.remove_link(DATA_TMP)?;
         }
         let superfluous = survey.superfluous(self.former.as_ref());
@@ -206,14 +210,14 @@ impl<S: Storage> Writer<S> {
         // Before the swap, so that all of them begin to lead somewhere at one moment.
         self.make_links(contents, &self.survey()?)?;
         self.link(Path::new(name.as_str()), DATA_TMP)?;
+        if is_first {
+            // Who reads there at all reads this one.
+            self.link(Path::new(name.as_str()), TOLD)?;
+        }
         // A link that outlives a power failure must not lead to a set that did not.
         self.flush()?;
         let swapped = self.storage.rename(DATA_TMP, DATA);
         swapped.map_err(self.failed(DATA, Action::Swap))?;
-        if is_first {
-            // Who reads there at all reads this one.
-            self.record(name)?;
-        }
         self.flush()
     }
 

@@ -98,15 +98,9 @@ fn everything_is_on_the_disk_before_a_link_leads_to_it_and_the_link_before_it_is
         .chain(files)
         .chain([format!("flush {set}")])
         .chain(links)
-        .chain(["link ..data_tmp".to_owned(), format!("flush {root}")])
-        .chain(
-            [
-                "rename ..data_tmp ..data",
-                "link ..data_tmp",
-                "rename ..data_tmp ..nats_mtls_told",
-            ]
-            .map(str::to_owned),
-        )
+        .chain(["link ..data_tmp", "link ..nats_mtls_told"].map(str::to_owned))
+        .chain([format!("flush {root}")])
+        .chain(["rename ..data_tmp ..data".to_owned()])
         .chain([format!("flush {root}")])
         .collect();
     assert_eq!(done(), expected);

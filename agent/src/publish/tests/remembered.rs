@@ -27,6 +27,53 @@ fn a_set_counts_as_told_only_once_that_is_recorded() {
     assert_eq!(seen(&directory).as_deref(), Some("b"));
 }
 
+/// Who reads there at all read the first set if there was one, and none if there was not.
+#[test]
+fn killed_at_any_step_the_first_set_is_the_first_until_it_is_seen_and_told_from_then_on() {
+    for fate in [Fate::DiesBefore, Fate::DiesAfter] {
+        let mut answers = Vec::new();
+        for luck in 0.. {
+            let mut died = false;
+            for is_tidied_before in [true, false] {
+                let directory = scratch();
+                died = publish_unluckily(&directory, "a", luck, fate).is_none();
+                let was_seen = seen(&directory).is_some();
+                let mut writer = writer(&directory);
+                if is_tidied_before {
+                    writer.tidy_if_possible();
+                }
+                let publication = writer.publish(&contents("a"), &set_name(59)).unwrap();
+                let expected = if was_seen { Known::Told } else { Known::First };
+                assert_eq!(publication.known, expected, "{fate:?} {luck}");
+                answers.push(publication.known);
+            }
+            if !died {
+                break;
+            }
+        }
+        for known in [Known::First, Known::Told] {
+            assert!(answers.contains(&known), "{answers:?}");
+        }
+    }
+}
+
+#[test]
+fn a_first_set_that_fails_at_any_step_is_the_first_until_it_is_seen() {
+    for luck in 0..40 {
+        let directory = scratch();
+        let fate = Fate::Fails(Errno::NOSPC);
+        let result = publish_unluckily(&directory, "a", luck, fate).unwrap();
+        let was_seen = seen(&directory).is_some();
+        if result.is_err() && !was_seen {
+            let left = fs::read_dir(directory.path()).unwrap().count();
+            assert_eq!(left, 0, "{luck}: {:?}", listing(&directory));
+        }
+        let publication = writer(&directory).publish(&contents("a"), &set_name(59));
+        let expected = if was_seen { Known::Told } else { Known::First };
+        assert_eq!(publication.unwrap().known, expected, "{luck}");
+    }
+}
+
 /// Somebody may hold the set that is gone.
 #[test]
 fn a_set_in_place_of_one_that_is_gone_is_not_the_first() {
