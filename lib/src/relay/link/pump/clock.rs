@@ -45,7 +45,12 @@ impl<C: Stream, U: Stream> Pump<C, U> {
         fired.map(Ok)
     }
 
-    fn handle_time(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Outcome> {
+    /// Does what is due by `now`.
+    pub(super) fn handle_time(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Result<(), Outcome> {
         if self.session.poll_timeout().is_some_and(|due| due <= now) {
             self.session.handle_timeout(now);
             self.settle(cx, now);
@@ -85,6 +90,12 @@ impl<C: Stream, U: Stream> Pump<C, U> {
 
     pub(super) fn note_word_to_client(&mut self, now: Instant) {
         self.silence.all = self.silence.all.map(|_| now);
+    }
+
+    /// It has said something, or is not read: whatever it says waits until the client has taken more.
+    pub(super) fn note_word_of_server(&mut self, now: Instant) {
+        self.upstream_heard = now;
+        self.unanswered = 0;
     }
 
     fn due(&self, now: Instant) -> Instant {

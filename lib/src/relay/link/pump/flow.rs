@@ -80,12 +80,16 @@ impl<C: Stream, U: Stream> Pump<C, U> {
         now: Instant,
     ) -> Result<bool, Outcome> {
         let is_full = self.client.unsent() >= self.patience.buffered;
+        if is_full && link == Link::Current {
+            self.note_word_of_server(now);
+        }
         if is_full || (link == Link::Next && !self.session.wants_next()) {
             return Ok(false);
         }
         let Some(port) = self.port(link) else {
             return Ok(false);
         };
+        let is_read = port.unread().len() < MOST_UNREAD;
         let (mut has_come, mut is_over) = (false, false);
         // One TLS record is a quarter of what the client can take at once.
         while port.unread().len() < MOST_UNREAD {
@@ -95,9 +99,8 @@ impl<C: Stream, U: Stream> Pump<C, U> {
             }
             has_come = true;
         }
-        if has_come && link == Link::Current {
-            self.upstream_heard = now;
-            self.unanswered = 0;
+        if (has_come || !is_read) && link == Link::Current {
+            self.note_word_of_server(now);
         }
         // Also what was read before: by the handshake, or while the client was behind.
         let is_judged = self.judge_upstream(link, cx, now)?;

@@ -106,7 +106,8 @@ impl<C: Stream, U: Stream> Pump<C, U> {
     /// Moves bytes until something happens that the pump cannot go on without.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         // What was asked of the session since the last call.
-        self.settle(cx, now());
+        let now = now();
+        self.settle(cx, now);
         for _ in 0..ROUNDS {
             // Before more is read: what is made of it depends on what happened so far.
             if let Some(event) = self.events.pop_front() {
@@ -123,6 +124,10 @@ impl<C: Stream, U: Stream> Pump<C, U> {
                     return Poll::Pending;
                 }
             }
+        }
+        // Something has moved in every round, so that nobody has looked at the time.
+        if self.outcome.is_none() {
+            self.outcome = self.handle_time(cx, now).err();
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -165,9 +170,9 @@ impl<C: Stream, U: Stream> Pump<C, U> {
         self.session.handle_upstream_lost(link, now())
     }
 
-    /// Tells the client that its server is about to go; `info` is what that server says.
-    pub(crate) fn tell_to_leave(&mut self, info: &[u8]) -> Result<(), UpstreamError> {
-        self.session.tell_to_leave(info)
+    /// Tells the client that its server is about to go; `first` is what that server began with.
+    pub(crate) fn tell_to_leave(&mut self, first: &[u8]) -> Result<(), UpstreamError> {
+        self.session.tell_to_leave(first)
     }
 
     /// Lets what is on its way come through, and nothing after it; ends with [`Event::Drained`].

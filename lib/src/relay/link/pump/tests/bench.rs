@@ -17,7 +17,7 @@ use crate::relay::session::{
     ClientOptions, HandoverTiming, InterestLimits, Session, SessionSettings,
 };
 
-const INFO: &[u8] = br#"{"server_id":"S","max_payload":1048576,"headers":true}"#;
+pub(super) const INFO: &[u8] = br#"{"server_id":"S","max_payload":1048576,"headers":true}"#;
 
 /// What happens at the other end of a connection.
 #[derive(Default)]

@@ -1,6 +1,7 @@
 //! What becomes of bytes when a side is slow, silent or gone.
 
 mod bench;
+mod saturated;
 
 use std::time::Duration;
 
