@@ -90,9 +90,7 @@ impl Private {
                 Err(error) => debug!(%error, "relay: not accepted"),
             }
         }
-        let dialed = shared.join(&Wish::default(), connect).await?;
-        shared.greet_with(&dialed);
-        Ok(dialed)
+        shared.join(&Wish::default(), connect).await
     }
 }
 

@@ -27,6 +27,15 @@ pub(crate) struct Greeting {
     pub(crate) max_payload: u64,
 }
 
+impl Greeting {
+    pub(crate) fn of(dialed: &Dialed) -> Self {
+        Self {
+            json: dialed.info_json.as_slice().into(),
+            max_payload: dialed.info.max_payload,
+        }
+    }
+}
+
 /// What all sessions of one relay share.
 pub(crate) struct Shared {
     pub(crate) settings: RelaySettings,
@@ -98,7 +107,11 @@ impl Shared {
     pub(crate) async fn first_upstream(&self) -> Result<Dialed, DialError> {
         let wish = Wish::default();
         if self.patience.is_zero() {
-            return self.dialer.open(&wish).await;
+            return self
+                .dialer
+                .open(&wish)
+                .await
+                .inspect(|dialed| self.greet_with(dialed));
         }
         let until = Instant::now() + self.patience;
         let mut last = DialError::Silence;
@@ -109,7 +122,7 @@ impl Shared {
             };
             last = match outcome {
                 Err(error) if error.is_outage() => error,
-                decided => return decided,
+                decided => return decided.inspect(|dialed| self.greet_with(dialed)),
             };
             passes += 1;
             let pause = BETWEEN_PASSES.wait(passes);
@@ -127,14 +140,10 @@ impl Shared {
         greeting.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Remembers what this server said first.
-    pub(crate) fn greet_with(&self, dialed: &Dialed) -> Greeting {
-        let greeting = Greeting {
-            json: dialed.info_json.as_slice().into(),
-            max_payload: dialed.info.max_payload,
-        };
+    /// Remembers what this server said: the next client that has to say credentials first is told so.
+    pub(crate) fn greet_with(&self, dialed: &Dialed) {
         let mut last = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
-        last.insert(greeting).clone()
+        *last = Some(Greeting::of(dialed));
     }
 
     /// One pass over the servers for a client whose CONNECT is known.
@@ -147,8 +156,12 @@ impl Shared {
     pub(crate) async fn join(&self, wish: &Wish, connect: &Connect) -> Result<Dialed, DialError> {
         let published = self.dialer.published();
         let outcome = self.dialer.join(wish, connect).await;
-        if let (Err(error), Some(private)) = (&outcome, &self.private) {
-            private.far.failed(self.dialer.pass(error, published));
+        match (&outcome, &self.private) {
+            (Ok(dialed), _) => self.greet_with(dialed),
+            (Err(error), Some(private)) => {
+                private.far.failed(self.dialer.pass(error, published));
+            }
+            (Err(_), None) => {}
         }
         outcome
     }
@@ -160,6 +173,7 @@ impl Shared {
         InfoRewrite {
             auth_required: local.then_some(true),
             drop_nonce: local,
+            drop_client: false,
             lame_duck: None,
         }
     }

@@ -116,9 +116,18 @@ where
 
 /// INFO in plain text, then TLS; none if the client does not get through.
 pub(super) async fn greet(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+) -> Option<TlsStream<TcpStream>> {
+    greet_with(INFO, stream, acceptor).await
+}
+
+/// As [`greet`], with this INFO.
+pub(super) async fn greet_with(
+    info: &str,
     mut stream: TcpStream,
     acceptor: TlsAcceptor,
 ) -> Option<TlsStream<TcpStream>> {
-    stream.write_all(INFO.as_bytes()).await.ok()?;
+    stream.write_all(info.as_bytes()).await.ok()?;
     acceptor.accept(stream).await.ok()
 }

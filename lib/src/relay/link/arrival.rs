@@ -13,9 +13,11 @@ use crate::relay::admission::Admission;
 use crate::relay::dial::{DialError, Dialed};
 use crate::relay::local;
 use crate::relay::private;
-use crate::relay::protocol::{ClientOp, ClientParser, Connect, ParseLimits, Step, rewrite_info};
+use crate::relay::protocol::{
+    ClientOp, ClientParser, Connect, InfoRewrite, ParseLimits, Step, rewrite_info,
+};
 use crate::relay::report::SessionResult;
-use crate::relay::shared::Shared;
+use crate::relay::shared::{Greeting, Shared};
 
 /// A client that was let in, here and by a server.
 pub(super) struct Arrived {
@@ -92,9 +94,13 @@ async fn welcome(
         (greeting, None)
     } else {
         let dialed = open(stream, shared).await?.map_err(refused)?;
-        (shared.greet_with(&dialed), Some(dialed))
+        (Greeting::of(&dialed), Some(dialed))
     };
-    let info = rewrite_info(&greeting.json, &shared.info_rewrite()).map_err(io::Error::other)?;
+    let told = InfoRewrite {
+        drop_client: opened.is_none(),
+        ..shared.info_rewrite()
+    };
+    let info = rewrite_info(&greeting.json, &told).map_err(io::Error::other)?;
     stream.write_all(&info).await?;
 
     let limits = shared.settings.limits;

@@ -11,10 +11,11 @@ use tokio::time::timeout;
 use super::*;
 use crate::nats::{ConnectSettings, Registry, Secret, ServerList};
 use crate::relay::admission::{Ending, SessionId, Stage};
+use crate::relay::dial::Wish;
 use crate::relay::local::LocalCredentials;
 use crate::relay::report::{Board, HandoverReason};
 use crate::relay::settings::RelaySettings;
-use crate::relay::testbed::{Testbed, greet, serve};
+use crate::relay::testbed::{INFO, Testbed, greet_with, serve};
 
 /// No step of a test takes as long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,6 +88,8 @@ pub(super) struct Scene {
     pub(super) shared: Arc<Shared>,
     stage: watch::Sender<Stage>,
     lines: mpsc::UnboundedReceiver<Line>,
+    /// The INFO of the server.
+    greeting: watch::Sender<String>,
 }
 
 impl Scene {
@@ -95,10 +98,12 @@ impl Scene {
         bed.publish(DAY);
         let acceptor = bed.acceptor("localhost", &bed);
         let (announce, lines) = mpsc::unbounded_channel();
+        let (greeting, info) = watch::channel(INFO.to_owned());
         let port = serve(move |stream| {
             let (acceptor, announce) = (acceptor.clone(), announce.clone());
+            let info = info.borrow().clone();
             async move {
-                let Some(stream) = greet(stream, acceptor).await else {
+                let Some(stream) = greet_with(&info, stream, acceptor).await else {
                     return;
                 };
                 let (sender, heard) = watch::channel(String::new());
@@ -123,7 +128,14 @@ impl Scene {
             shared: Arc::new(shared),
             stage: watch::Sender::new(Stage::Serving),
             lines,
+            greeting,
         }
+    }
+
+    /// From now on the server says this of itself.
+    fn greets(&self, members: &str) {
+        self.greeting
+            .send_replace(format!("INFO {{{members}}}\r\n"));
     }
 
     /// The next connection that a server accepts.
@@ -311,4 +323,42 @@ async fn nobody_holds_up_the_end_of_the_relay() {
         scene.stage.send_replace(Stage::Closing);
         client.hears_the_end().await;
     }
+}
+
+/// For whoever connects while the relay knows a server: what that one says last, and not who it once greeted.
+#[tokio::test]
+async fn the_greeting_is_that_of_the_last_server() {
+    let token = LocalCredentials::token(Secret::new("t0ken"));
+    let mut scene = Scene::new(RelaySettings::new().local_credentials(token)).await;
+    let connect = Connect::parse(b"{\"verbose\":false}").unwrap();
+    for greeting in ["\"server_id\":\"A\"", "\"server_id\":\"B\""] {
+        scene.greets(&format!(
+            "{greeting},\"max_payload\":1000,\"client_id\":7,\"client_ip\":\"10.0.0.1\""
+        ));
+        let dialed = scene.shared.join(&Wish::default(), &connect).await;
+        drop((dialed.unwrap(), scene.line().await));
+        let (stream, admission, mut guest) = scene.pair().await;
+        let session = tokio::spawn(run(stream, admission, Arc::clone(&scene.shared)));
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"\r\n") {
+            guest.read_buf(&mut heard).await.unwrap();
+        }
+        let heard = String::from_utf8(heard).unwrap();
+        assert!(heard.contains(greeting), "{heard}");
+        assert!(!heard.contains("client_"), "{heard}");
+        drop(guest);
+        timeout(PATIENCE, session).await.unwrap().unwrap();
+    }
+}
+
+/// A later INFO counts: whoever is told to leave hears no older one again.
+#[tokio::test]
+async fn word_to_leave_is_in_the_words_the_server_used_last() {
+    let mut scene = Scene::new(RelaySettings::new()).await;
+    let (mut client, server) = scene.client().await;
+    server.says("INFO {\"server_id\":\"T\",\"max_payload\":77}\r\n");
+    client.hears("\"max_payload\":77}\r\n").await;
+    scene.stage.send_replace(Stage::Draining);
+    let notice = client.hears("\"ldm\":true").await;
+    assert!(notice.contains("\"max_payload\":77"), "{notice}");
 }

@@ -79,6 +79,8 @@ pub(crate) struct InfoRewrite {
     /// Nothing for the client to sign: it does not speak to the server that made the nonce, or it
     /// has credentials that the server never sees.
     pub(crate) drop_nonce: bool,
+    /// Not who the client is to the server: that was said of another connection.
+    pub(crate) drop_client: bool,
     /// Some: what the client is told, whatever the server said.
     pub(crate) lame_duck: Option<bool>,
 }
@@ -94,7 +96,10 @@ pub(crate) fn rewrite_info(json: &[u8], rewrite: &InfoRewrite) -> Result<Vec<u8>
     let mut line = Vec::with_capacity(json.len() + 64);
     line.extend_from_slice(b"INFO {");
     for member in object.members() {
-        if is_hidden(member) || (rewrite.drop_nonce && member.is("nonce")) {
+        if is_hidden(member)
+            || (rewrite.drop_nonce && member.is("nonce"))
+            || (rewrite.drop_client && (member.is("client_id") || member.is("client_ip")))
+        {
             continue;
         }
         match told.iter_mut().find(|told| member.is(told.name)) {

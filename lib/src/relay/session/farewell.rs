@@ -14,14 +14,17 @@ pub(super) enum Farewell {
 }
 
 impl Session {
-    /// The client gets to know that its server is about to go, in the server's words. What the servers say of themselves
-    /// later keeps saying so.
+    /// The client gets to know that its server is about to go, in the server's latest words; in those of `first`, with which
+    /// it began, if there are no later ones. What the servers say of themselves later keeps saying so.
     ///
     /// # Errors
-    /// [`UpstreamError`] if `info` cannot be read.
-    pub(crate) fn tell_to_leave(&mut self, info: &[u8]) -> Result<(), UpstreamError> {
+    /// [`UpstreamError`] if `first` cannot be read.
+    pub(crate) fn tell_to_leave(&mut self, first: &[u8]) -> Result<(), UpstreamError> {
         self.settings.info.lame_duck = Some(true);
-        self.tell_info(info)
+        match self.latest_info.take() {
+            Some(latest) => self.tell_info(&latest),
+            None => self.tell_info(first),
+        }
     }
 
     /// Begins to end the session; [`Event::Drained`] says when it can be closed. A handover that is under way is finished

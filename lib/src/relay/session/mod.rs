@@ -171,6 +171,8 @@ pub(crate) struct Session {
     transmit: Transmit,
     /// The longest payload that its server lets anyone publish.
     max_payload: u64,
+    /// What its server said of itself last, if it did so later than in the INFO of [`Session::new`].
+    latest_info: Option<Box<[u8]>>,
     /// Whole frames for the client that wait for the end of the one under way.
     deferred: Vec<u8>,
     events: VecDeque<Event>,
@@ -205,6 +207,7 @@ impl Session {
             farewell: None,
             transmit: Transmit::default(),
             max_payload: info.max_payload,
+            latest_info: None,
             deferred: Vec::new(),
             events: VecDeque::new(),
             traffic: Traffic::default(),

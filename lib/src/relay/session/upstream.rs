@@ -92,6 +92,7 @@ impl Session {
         let headers = self.client.options.headers && info.headers;
         self.client.parser.set_max_payload(info.max_payload);
         self.max_payload = info.max_payload;
+        self.latest_info = Some(json.into());
         self.client.parser.set_headers(headers);
         if self.client.options.understands_info {
             match &mut self.client.welcome {

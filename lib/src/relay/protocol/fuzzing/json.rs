@@ -38,11 +38,17 @@ pub(crate) fn info(json: &[u8]) {
         let told = InfoRewrite {
             auth_required: Some(flag),
             drop_nonce: true,
+            drop_client: true,
             lame_duck: Some(!flag),
         };
         let line = rewrite_info(json, &told).unwrap_or_default();
         let rewritten = of_line(&line, b"INFO ");
-        let rest = |name: &str| !matches!(name, "auth_required" | "ldm" | "nonce");
+        let rest = |name: &str| {
+            !matches!(
+                name,
+                "auth_required" | "ldm" | "nonce" | "client_id" | "client_ip"
+            )
+        };
         assert_eq!(
             members(json, |name| shown(name) && rest(name)),
             members(rewritten, rest)

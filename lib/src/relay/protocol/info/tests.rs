@@ -63,10 +63,15 @@ fn what_the_relay_decides_is_said_once() {
     let told = InfoRewrite {
         auth_required: Some(false),
         drop_nonce: true,
+        drop_client: true,
         lame_duck: Some(true),
     };
     let cases = [
         ("{}", r#"{"ldm":true}"#),
+        (
+            r#"{"client_id":7,"proto":1,"client_ip":"10.0.0.1"}"#,
+            r#"{"proto":1,"ldm":true}"#,
+        ),
         (
             r#"{"auth_required":true,"nonce":"n"}"#,
             r#"{"auth_required":false,"ldm":true}"#,
