@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::pki::{Authority, LeafSpec};
 use crate::tls::certified_key;
@@ -32,13 +33,7 @@ impl FatalServer {
     /// # Errors
     /// When no port is free.
     pub async fn start(authority: &Authority) -> Result<Self> {
-        let identity = certified_key(&authority.issue(&LeafSpec::server()))?;
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let config = ServerConfig::builder_with_provider(Arc::new(provider))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)));
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(authority)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let strike = Arc::new(Notify::new());
@@ -59,10 +54,52 @@ impl FatalServer {
         format!("tls://127.0.0.1:{}", self.port)
     }
 
+    /// Welcomes one client, is gone with its first PONG, and is never back. Its URL.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn fleeting(authority: &Authority) -> Result<String> {
+        let acceptor = acceptor(authority)?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("tls://{}", listener.local_addr()?);
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await?;
+            drop(listener);
+            welcome(acceptor.accept(stream).await?).await
+        });
+        Ok(url)
+    }
+
     /// Kills the client that connected first.
     pub fn strike(&self) {
         self.strike.notify_one();
     }
+}
+
+fn acceptor(authority: &Authority) -> Result<TlsAcceptor> {
+    let identity = certified_key(&authority.issue(&LeafSpec::server()))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)));
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// As much NATS as `connect` of a client waits for.
+async fn welcome(stream: TlsStream<TcpStream>) -> Result<()> {
+    let mut stream = BufStream::new(stream);
+    stream.write_all(INFO).await?;
+    stream.flush().await?;
+    let mut line = String::new();
+    while !line.starts_with("PING") {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+    }
+    stream.write_all(b"PONG\r\n").await?;
+    Ok(stream.shutdown().await?)
 }
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, struck: &Notify) -> Result<()> {

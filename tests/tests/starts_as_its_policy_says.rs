@@ -9,6 +9,7 @@ use nats_mtls::nats::{ConnectionError, ConnectionState, FailureKind, ServerAttem
 use nats_mtls::report::{Liveness, NotReady};
 use nats_mtls::{ConnectSettings, Connection, StartupPolicy};
 use nats_mtls_tests::boot::Boot;
+use nats_mtls_tests::fatal::FatalServer;
 use nats_mtls_tests::metrics::{Metrics, Scrape};
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::service::NAME;
@@ -165,6 +166,35 @@ async fn a_server_that_says_nothing_is_an_attempt_without_an_end() -> Result<()>
         "{attempt}"
     );
     silent.thaw()
+}
+
+/// The servers are two, so that the client is asked to widen its pool while it has nobody.
+#[tokio::test]
+async fn a_server_that_welcomes_and_is_gone_does_not_hold_up_the_budget() -> Result<()> {
+    let boot = Boot::new().await?;
+    let manager = boot.manager().await?;
+    let policies = [
+        StartupPolicy::RetryFor(Duration::from_secs(4)),
+        StartupPolicy::FailFast,
+    ];
+    for policy in policies {
+        let fleeting = FatalServer::fleeting(&boot.authority).await?;
+        let servers = [fleeting, boot.down.url()].join(",");
+        let settings = settings(policy)
+            .tls_first(true)
+            .connect_timeout(Duration::from_secs(2));
+        let connecting = manager.connect(servers, settings);
+        let result = tokio::time::timeout(PATIENCE, connecting).await;
+        let (_, attempts) = attempts(result.context("it waits without limit")?)?;
+        let words = "accepted the connection and was gone";
+        ensure!(
+            attempts
+                .iter()
+                .any(|attempt| is_true_cause(attempt, FailureKind::Unavailable, words).is_ok()),
+            "{attempts:?}"
+        );
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -15,8 +15,9 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::nats::authentication::AuthenticationError;
-use crate::nats::connection::Connection;
+use crate::nats::connection::{Connection, ConnectionReport};
 use crate::nats::driver::{Driver, Ends, Shared};
+use crate::nats::event::ConnectionState;
 use crate::nats::failure::Failure;
 use crate::nats::registry::{Registration, Registry};
 use crate::nats::servers::{self, ServerList, ServerListError};
@@ -100,8 +101,14 @@ pub(crate) async fn connect(
     // A candidate that waits for a server to ask has one now.
     shared.commands.try_send(Command::NewServer).ok();
 
-    let first = first_client(&registration, &mut way, policy).await;
-    let (client, wires) = first.inspect_err(|_| registration.give_up())?;
+    let started = Instant::now();
+    let patience = registration.settings.connect_timeout;
+    let first = first_client(&registration, &mut way, policy, started).await;
+    let First {
+        client,
+        wires,
+        attempts,
+    } = first.inspect_err(|_| registration.give_up())?;
     let (request_sender, requests) = mpsc::channel(4);
     let (events, _) = broadcast::channel(EVENT_CAPACITY);
     let epoch = watch::Sender::new(0);
@@ -132,9 +139,32 @@ pub(crate) async fn connect(
         driver,
         over,
     );
-    // The driver has looked at the client once: report and registry know the connection.
-    ready.wait_for(|report| report.connects > 0).await.ok();
-    Ok(connection)
+    let limit = match policy {
+        StartupPolicy::FailFast => Some(patience),
+        other => other
+            .budget()
+            .map(|budget| budget.saturating_sub(started.elapsed())),
+    };
+    if stays(&mut ready, limit).await {
+        return Ok(connection);
+    }
+    connection.give_up().await;
+    Err(ConnectionError::NotConnected {
+        waited: started.elapsed(),
+        attempts,
+    })
+}
+
+/// Waits until the driver has seen the client up, so that report and registry know the connection.
+/// A server that accepted may be gone before that: then this tells whether another one comes within `limit`.
+async fn stays(report: &mut watch::Receiver<ConnectionReport>, limit: Option<Duration>) -> bool {
+    let is_up = |report: &ConnectionReport| report.connects > 0;
+    let seen = report.wait_for(|report| is_up(report) || report.state == ConnectionState::Closed);
+    let seen = match limit {
+        Some(limit) => timeout(limit, seen).await.ok(),
+        None => Some(seen.await),
+    };
+    seen.is_some_and(|seen| seen.is_ok_and(|report| is_up(&report)))
 }
 
 impl Way {
@@ -173,12 +203,20 @@ async fn check_platform_roots(policy: StartupPolicy) -> Result<(), ConnectionErr
     Err(error)
 }
 
+/// A server accepted.
+struct First {
+    client: Client,
+    wires: Wires,
+    /// What became of all of them until then.
+    attempts: Vec<ServerAttempts>,
+}
+
 async fn first_client(
     registration: &Registration,
     way: &mut Way,
     policy: StartupPolicy,
-) -> Result<(Client, Wires), ConnectionError> {
-    let started = Instant::now();
+    started: Instant,
+) -> Result<First, ConnectionError> {
     let addresses = registration.servers.addresses();
     let mut attempts: Vec<_> = addresses
         .iter()
@@ -204,10 +242,17 @@ async fn first_client(
         Some(budget) => timeout(budget, trying).await.ok().flatten(),
         None => trying.await,
     };
-    client.ok_or(ConnectionError::NotConnected {
-        waited: started.elapsed(),
-        attempts,
-    })
+    match client {
+        Some((client, wires)) => Ok(First {
+            client,
+            wires,
+            attempts,
+        }),
+        None => Err(ConnectionError::NotConnected {
+            waited: started.elapsed(),
+            attempts,
+        }),
+    }
 }
 
 /// Passes over the servers until one accepts; none after a single pass if the policy is to fail
@@ -248,11 +293,19 @@ async fn try_each(
     for (address, attempt) in order {
         attempt.attempts += 1;
         match try_server(registration, serial, address).await {
-            Ok(connected) => return Some(connected),
+            Ok(connected) => {
+                attempt.last_failure = Some(gone());
+                return Some(connected);
+            }
             Err(failure) => note(registration, attempt, failure),
         }
     }
     None
+}
+
+/// Of a server that accepted; told only if the connection does not stay.
+fn gone() -> Failure {
+    Failure::unavailable("accepted the connection and was gone")
 }
 
 fn note(registration: &Registration, attempt: &mut ServerAttempts, failure: Failure) {

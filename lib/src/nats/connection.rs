@@ -70,6 +70,7 @@ impl ConnectionReport {
 /// What the handle asks of the driver.
 pub(crate) enum Request {
     Drain,
+    GiveUp,
 }
 
 /// A managed NATS connection. Keep it as long as the client is used.
@@ -110,6 +111,13 @@ impl Connection {
             driver,
             over,
         }
+    }
+
+    /// Nobody gets it: the start failed after all. Unregistered when this returns, and never dialled again.
+    pub(crate) async fn give_up(mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.requests.send(Request::GiveUp).await.ok();
+        (&mut self.driver).await.ok();
     }
 
     /// The plain client; it and everything made from it stay valid across rotations.

@@ -5,7 +5,7 @@
 use async_nats::Client;
 use tokio::time::timeout;
 
-use super::note;
+use super::{gone, note};
 use crate::nats::failure::Failure;
 use crate::nats::hop::Hop;
 use crate::nats::registry::Registration;
@@ -20,7 +20,14 @@ pub(super) async fn try_all(
     attempts: &mut [ServerAttempts],
 ) -> Option<(Client, Wires)> {
     let failures = match try_once(registration, hop).await {
-        Ok(connected) => return Some(connected),
+        Ok(connected) => {
+            // Of several only the relay knows which it was.
+            if let [only] = attempts {
+                only.attempts += 1;
+                only.last_failure = Some(gone());
+            }
+            return Some(connected);
+        }
         Err(failures) => failures,
     };
     for (server, failure) in failures {

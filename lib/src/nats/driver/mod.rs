@@ -128,7 +128,7 @@ impl Driver {
             self.step();
             if self.story.is_closed() {
                 // Stays registered, so that the probes see it, until the handle is dropped.
-                while self.requests.recv().await.is_some() {}
+                while let Some(Request::Drain) = self.requests.recv().await {}
                 return;
             }
             if self.is_given_up() {
@@ -159,7 +159,10 @@ impl Driver {
                 }
                 Some(event) = self.wires.events.recv() => self.hear(&event),
                 Some(pass) = self.wires.passes.recv() => self.heard.push(pass),
-                Some(Request::Drain) = self.requests.recv() => self.drain(),
+                Some(request) = self.requests.recv() => match request {
+                    Request::Drain => self.drain(),
+                    Request::GiveUp => return self.registration.give_up(),
+                },
                 () = tokio::time::sleep(look) => {}
                 () = tokio::time::sleep_until(next_pulse), if self.pulse.is_none() => {
                     next_pulse = tokio::time::Instant::now() + PULSE;
