@@ -69,16 +69,18 @@ fn draw(page: &mut String, error: &StartError) -> fmt::Result {
 }
 
 fn row(attempt: &ServerAttempts) -> (String, String) {
+    let server = brief(&attempt.server);
     let failure = attempt.last_failure.as_ref();
     let cause = failure.map_or_else(
         || "no answer in time".into(),
         |failure| brief(&failure.detail),
     );
     let times = match attempt.attempts {
+        0 => return (server, "not tried, no time was left for it".to_owned()),
         1 => "1 attempt".to_owned(),
         more => format!("{more} attempts, the last"),
     };
-    (brief(&attempt.server), format!("{times}: {cause}"))
+    (server, format!("{times}: {cause}"))
 }
 
 #[cfg(test)]
@@ -119,11 +121,13 @@ mod tests {
                 Some((FailureKind::Unavailable, "connection refused")),
             ),
             attempt("b.example.com:4222", 1, None),
+            attempt("c:4222", 0, None),
         ]);
         let expected = "\
 error: no NATS connection within 45.0s
   a:4222              9 attempts, the last: connection refused
   b.example.com:4222  1 attempt: no answer in time
+  c:4222              not tried, no time was left for it
 
 What to do
   Check host, port, DNS and network policy, that the server runs, and whether it wants --tls-first.";

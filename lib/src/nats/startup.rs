@@ -81,6 +81,9 @@ impl fmt::Display for StartupBudget {
     }
 }
 
+/// A word about a server that nobody asked: nothing is known of it.
+const NOT_TRIED: &str = "not tried, no time was left for it";
+
 /// What became of one server during the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAttempts {
@@ -88,12 +91,15 @@ pub struct ServerAttempts {
     pub server: String,
     /// How often it was tried.
     pub attempts: u32,
-    /// Why the last attempt failed; none if the time was over before the first one ended.
+    /// Why the last attempt failed; none if the time was over before the first one ended, or began.
     pub last_failure: Option<Failure>,
 }
 
 impl fmt::Display for ServerAttempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.attempts == 0 {
+            return write!(f, "{}: {NOT_TRIED}", self.server);
+        }
         let plural = if self.attempts == 1 { "" } else { "s" };
         write!(f, "{} ({} attempt{plural}): ", self.server, self.attempts)?;
         match &self.last_failure {
@@ -122,6 +128,25 @@ mod tests {
         ];
         for (budget, text) in cases {
             assert_eq!(budget.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_server_that_was_never_tried_is_not_said_to_be_silent() {
+        let refused = Failure::unavailable("connection refused");
+        let cases = [
+            (0, None, "a:4222: not tried, no time was left for it"),
+            (1, None, "a:4222 (1 attempt): no answer in time"),
+            (2, Some(refused), "a:4222 (2 attempts): connection refused"),
+        ];
+        for (attempts, last_failure, text) in cases {
+            let server = "a:4222".to_owned();
+            let attempts = ServerAttempts {
+                server,
+                attempts,
+                last_failure,
+            };
+            assert_eq!(attempts.to_string(), text);
         }
     }
 }
