@@ -77,21 +77,25 @@ impl Cause {
         }
     }
 
-    /// What a server's `-ERR` says about the disconnect that follows.
+    /// What a server's `-ERR` says about the disconnect that follows. Whole messages of nats-server:
+    /// others quote a subject, which may hold any word.
     pub(crate) fn of_server_error(error: &ServerError) -> Option<Self> {
         let message = match error {
             ServerError::AuthorizationViolation => return Some(Self::Auth),
             ServerError::SlowConsumer(_) => return Some(Self::SlowConsumer),
             ServerError::Other(message) => message.to_lowercase(),
         };
-        if message.contains("slow consumer") {
-            Some(Self::SlowConsumer)
-        } else if message.contains("authoriz") || message.contains("authentication") {
-            Some(Self::Auth)
-        } else if message.contains("server shutdown") {
-            Some(Self::ServerShutdown)
-        } else {
-            None
+        match message.as_str() {
+            "slow consumer" | "slow consumer detected" => Some(Self::SlowConsumer),
+            "server shutdown" => Some(Self::ServerShutdown),
+            "authorization violation"
+            | "authentication error"
+            | "authentication timeout"
+            | "authentication expired"
+            | "user authentication expired"
+            | "user authentication revoked"
+            | "account authentication expired" => Some(Self::Auth),
+            _ => None,
         }
     }
 }
@@ -109,7 +113,15 @@ mod tests {
             ("Slow Consumer Detected", Some(Cause::SlowConsumer)),
             ("Server Shutdown", Some(Cause::ServerShutdown)),
             ("Stale Connection", None),
-            (r#"Permissions Violation for Publish to "a""#, None),
+            ("Account Authentication Expired", Some(Cause::Auth)),
+            (
+                r#"Permissions Violation for Publish to "orders.authorization.new""#,
+                None,
+            ),
+            (
+                r#"Permissions Violation for Subscription to "server shutdown.slow consumer""#,
+                None,
+            ),
         ];
         for (message, cause) in cases {
             let error = ServerError::Other(message.to_owned());
