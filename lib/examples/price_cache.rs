@@ -6,8 +6,8 @@
 //! [`reconnect_epoch`](nats_mtls::Connection::reconnect_epoch) tells each time the connection was
 //! down, even if every event was lost. It cannot tell what happened on the server meanwhile: a
 //! bucket in memory is gone after a restart, a watch of it may be silent for ever, and nobody can
-//! bring the values back but those who own them. So a cache throws everything away at each new
-//! epoch and reads it again, and whoever owns values puts them again at each new epoch.
+//! bring the values back but those who own them. So a cache throws everything away when it hears of an
+//! outage and at each new epoch, and reads it again, and whoever owns values puts them again at each new epoch.
 
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
@@ -18,8 +18,10 @@ use std::time::Duration;
 use async_nats::jetstream::kv::{Config, Operation, Store};
 use async_nats::jetstream::{self, Context};
 use futures_util::StreamExt as _;
+use nats_mtls::nats::ConnectionEvent;
 use nats_mtls::{CertificateManager, ConnectSettings, Files};
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -30,10 +32,11 @@ pub type Prices = BTreeMap<String, String>;
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// Keeps `cache` coherent with the bucket for as long as somebody reads it; it holds nothing while
-/// that is not certain.
+/// that is not certain: from the moment that an outage is told, until the bucket was read again.
 pub async fn keep(
     client: async_nats::Client,
     bucket: Config,
+    mut events: broadcast::Receiver<ConnectionEvent>,
     mut epoch: watch::Receiver<u64>,
     cache: watch::Sender<Option<Prices>>,
 ) {
@@ -48,6 +51,7 @@ pub async fn keep(
                     return; // The connection was dropped.
                 }
             }
+            () = lost(&mut events) => {}
             () = cache.closed() => return,
             end = follow(&context, &bucket, &cache) => {
                 if let Err(error) = end {
@@ -55,6 +59,20 @@ pub async fn keep(
                 }
                 tokio::time::sleep(TRY_AGAIN).await;
             }
+        }
+    }
+}
+
+/// Resolves when the connection is down, or may have been: what is in the cache may be old by now.
+/// Events may be missed, so that alone would not do; the epoch tells of every outage once it is over.
+async fn lost(events: &mut broadcast::Receiver<ConnectionEvent>) {
+    loop {
+        match events.recv().await {
+            Ok(ConnectionEvent::Disconnected { .. } | ConnectionEvent::Closed)
+            | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            // The epoch ends, too.
+            Err(RecvError::Closed) => return std::future::pending().await,
         }
     }
 }
@@ -121,6 +139,7 @@ async fn main() -> Result<(), Error> {
     tokio::spawn(keep(
         nats.client().clone(),
         bucket,
+        nats.events(),
         nats.reconnect_epoch(),
         cache,
     ));

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::{self, kv, stream};
+use nats_mtls::nats::ConnectionEvent;
 use nats_mtls_tests::server::ServerSettings;
 use nats_mtls_tests::service::Service;
-use nats_mtls_tests::wait::{PATIENCE, eventually};
+use nats_mtls_tests::wait::{PATIENCE, eventually, throughout};
 use tokio::sync::watch;
 
 #[allow(dead_code, reason = "only its main is not used here")]
@@ -38,6 +39,7 @@ fn cache_of(service: &Service, bucket: kv::Config) -> watch::Receiver<Option<Pri
     tokio::spawn(price_cache::keep(
         service.connection.client().clone(),
         bucket,
+        service.connection.events(),
         service.connection.reconnect_epoch(),
         cache,
     ));
@@ -86,18 +88,25 @@ async fn a_cache_is_coherent_again_after_the_server_lost_its_memory() -> Result<
 #[tokio::test]
 async fn a_cache_of_a_bucket_on_disk_has_everything_again() -> Result<()> {
     let mut service = service().await?;
+    let mut events = service.connection.events();
     let mut prices = cache_of(&service, bucket(stream::StorageType::File));
     holds(&prices, &[]).await?;
     put(&service, "apple", "1").await?;
     put(&service, "pear", "2").await?;
     holds(&prices, &[("apple", "1"), ("pear", "2")]).await?;
-    prices.borrow_and_update();
     service.server.kill();
-    service.server.restart().await?;
-    eventually(PATIENCE, "it notices", || async {
-        Ok(prices.has_changed()?.then_some(()))
+    // Nobody knows what prices are now, so there are none: from the moment that the outage is told.
+    let down = events.recv().await?;
+    ensure!(
+        matches!(down, ConnectionEvent::Disconnected { .. }),
+        "{down:?}"
+    );
+    tokio::time::timeout(PATIENCE, prices.wait_for(Option::is_none)).await??;
+    throughout(Duration::from_millis(500), "nothing is shown", || async {
+        Ok(prices.borrow().is_none())
     })
     .await?;
+    service.server.restart().await?;
     holds(&prices, &[("apple", "1"), ("pear", "2")]).await?;
     // And it follows again: a change and a removal arrive.
     put(&service, "apple", "3").await?;
