@@ -81,12 +81,16 @@ impl Story {
             totals.handle_event(*event, asked, registered.started(), now);
         }
         totals.failed_attempts = self.failed_before.plus(failed);
+        // One that nobody saw going ends as it began.
+        let is_back = events
+            .iter()
+            .any(|event| matches!(event, ConnectionEvent::Reconnected { .. }));
         if arrival.is_some() || known_state != state || known_totals != totals {
             registered.update(|report| {
                 if let Some(arrival) = arrival {
                     arrival.write(report);
                 }
-                if report.state != state {
+                if report.state != state || is_back {
                     report.state = state;
                     report.since = clock::now();
                 }
@@ -128,5 +132,42 @@ impl Story {
                 warn!(component, "closed for good; only a restart brings it back");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::nats::registry::Registry;
+    use crate::nats::servers::ServerList;
+    use crate::nats::settings::ConnectSettings;
+    use crate::store::Generation;
+
+    #[test]
+    fn a_reconnect_that_nobody_saw_has_begun_a_new_time_up() {
+        let servers = ServerList::parse(["tls://a"]).unwrap();
+        let registry = Arc::new(Registry::default());
+        let registration = registry.register(servers, ConnectSettings::new()).unwrap();
+        let failed = FailedAttempts::default();
+        let (events, _) = broadcast::channel(8);
+        let mut story = Story::new(events, watch::Sender::new(0), failed);
+        let now = Instant::now();
+        let mut up_since = |connects| {
+            let generation = Generation::NONE;
+            let link = Link::Up {
+                connects,
+                generation,
+            };
+            registration.update(|report| report.since = SystemTime::UNIX_EPOCH);
+            story.handle_link(link, now);
+            story.tell(&registration, failed, None, now);
+            registration.report().since
+        };
+        assert!(up_since(1) > SystemTime::UNIX_EPOCH);
+        assert_eq!(up_since(1), SystemTime::UNIX_EPOCH);
+        assert!(up_since(2) > SystemTime::UNIX_EPOCH);
     }
 }
