@@ -6,8 +6,9 @@ use std::io;
 use std::time::Duration;
 
 use nats_mtls::relay::{RelayError, RelaySettings};
+use nats_mtls::report::Liveness;
 use nats_mtls::{CertificateManager, Connection, ManagerBuilder, Relay, StatusHandle};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::args::RunArgs;
@@ -43,6 +44,10 @@ enum RunError {
     Closed,
     #[error("the task {0:?} ended by a bug; only a restart brings it back")]
     TaskEnded(&'static str),
+    #[error(
+        "the task that reads the files is of no use any more ({0}); only a restart brings it back"
+    )]
+    ReloadOver(&'static str),
     #[error("a second {0} while draining")]
     Impatient(&'static str),
 }
@@ -151,20 +156,35 @@ async fn watch_over(
     is_probed: bool,
 ) -> Result<(), RunError> {
     tokio::pin!(living);
-    let task = tokio::select! {
+    let dead = tokio::select! {
         // First: at the end of a life its tasks end, too.
         biased;
         ended = &mut living => return ended,
-        task = duties.ended() => task,
+        task = duties.ended() => {
+            status.set_task_ended(task);
+            RunError::TaskEnded(task)
+        }
+        how = reload_over(|| status.health().liveness) => RunError::ReloadOver(how.as_str()),
     };
-    status.set_task_ended(task);
-    error!(
-        "the task {task:?} ended by a bug: /livez says so, and the process ends within {TELL_DEAD:?}"
-    );
+    error!("{dead}: /livez says so, and the process ends within {TELL_DEAD:?}");
     if is_probed && let Ok(Err(error)) = timeout(TELL_DEAD, living).await {
         return Err(error);
     }
-    Err(RunError::TaskEnded(task))
+    Err(dead)
+}
+
+/// Resolves when the task of the library that reads the files died, or does not come round.
+async fn reload_over(look: impl Fn() -> Liveness) -> Liveness {
+    let mut stalled = 0;
+    loop {
+        match look() {
+            ended @ Liveness::ReloadEnded => return ended,
+            Liveness::ReloadStalled if stalled == STALLED_LOOKS => return Liveness::ReloadStalled,
+            Liveness::ReloadStalled => stalled += 1,
+            _ => stalled = 0,
+        }
+        sleep(RELOAD_CHECK).await;
+    }
 }
 
 /// What `run` does once all is set up.
@@ -263,6 +283,11 @@ async fn drain(connection: Option<Connection>, relay: Option<Relay>, limit: Dura
 /// nothing does, the end of the process is the sign.
 const TELL_DEAD: Duration = Duration::from_secs(60);
 
+/// Between two looks at the task of the library that reads the files.
+const RELOAD_CHECK: Duration = Duration::from_secs(1);
+/// After these it has stalled. The whole process may have stood still, with that task; it comes round soon then.
+const STALLED_LOOKS: u32 = 30;
+
 /// Leaves the probes time to say what only a restart can mend.
 async fn outlive(signal: impl Future<Output = &'static str>) {
     error!(
@@ -305,8 +330,7 @@ async fn ended(relay: Option<&Relay>) {
 
 #[cfg(test)]
 mod tests {
-    use nats_mtls::report::Liveness;
-    use tokio::time::{Instant, sleep};
+    use std::cell::Cell;
 
     use super::*;
 
@@ -345,6 +369,54 @@ mod tests {
             assert!(matches!(error.outcome(), Outcome::Failed));
             assert_eq!(began.elapsed(), took);
             assert_eq!(status.health().liveness, Liveness::TaskEnded("publish"));
+        }
+    }
+
+    /// A manager that was dropped before it was there leaves nobody who reads the files.
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_task_of_the_library_ends_the_process_too() {
+        for (is_probed, took) in [(true, TELL_DEAD), (false, Duration::ZERO)] {
+            let (_pusher, source) = nats_mtls::source::push_source();
+            let builder = CertificateManager::builder().source(source);
+            let status = builder.status_handle();
+            timeout(Duration::from_secs(1), builder.build())
+                .await
+                .unwrap_err();
+            let began = Instant::now();
+            let living = std::future::pending();
+            let watching = watch_over(living, Duties::default(), &status, is_probed);
+            let ended = timeout(2 * TELL_DEAD, watching).await;
+            let error = ended.unwrap().unwrap_err();
+            assert!(error.to_string().contains("reload_ended"), "{error}");
+            assert!(matches!(error.outcome(), Outcome::Failed));
+            let waited = began.elapsed();
+            assert!(
+                waited >= took && waited <= took + RELOAD_CHECK,
+                "{waited:?}"
+            );
+            assert_eq!(status.health().liveness, Liveness::ReloadEnded);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_comes_round_late_is_no_reason_and_one_that_does_not_is() {
+        let looks = Cell::new(0);
+        let look = |recovers: u32| {
+            looks.set(looks.get() + 1);
+            if looks.get() == recovers {
+                Liveness::Alive
+            } else {
+                Liveness::ReloadStalled
+            }
+        };
+        for (recovers, took) in [(0, STALLED_LOOKS), (20, 20 + STALLED_LOOKS)] {
+            looks.set(0);
+            let began = Instant::now();
+            let how = reload_over(|| look(recovers)).await;
+            assert_eq!(
+                (how, began.elapsed()),
+                (Liveness::ReloadStalled, took * RELOAD_CHECK)
+            );
         }
     }
 
