@@ -97,9 +97,9 @@ impl Session {
         if let Some(max) = done.next {
             self.unsubscribe_next(sid, max);
         }
-        match done.current_max {
+        match done.current {
             Some(max) => {
-                unsubscribe(&mut self.transmit.current, sid, Some(max));
+                unsubscribe(&mut self.transmit.current, sid, max);
                 Line::Replaced
             }
             None => Line::Pass,

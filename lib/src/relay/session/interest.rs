@@ -36,8 +36,8 @@ pub(crate) struct Full;
 /// What an `UNSUB` of the client means.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unsubscribed {
-    /// The server must be told another maximum than the client said, because it did not count from the start.
-    pub(crate) current_max: Option<u64>,
+    /// To be told in place of what the client said, with this maximum: the server did not count from the start.
+    pub(crate) current: Option<Option<u64>>,
     /// To be told on the next connection too, with this maximum.
     pub(crate) next: Option<Option<u64>>,
 }
@@ -148,6 +148,8 @@ impl Interest {
             return Unsubscribed::default();
         }
         let Some(max) = max.filter(|max| *max > known.delivered) else {
+            // Its server would wait for as many again.
+            let is_unknown_there = max.is_some_and(|max| max > known.current.sent);
             let (is_on_next, may_be_copied) = (known.is_on_next(), known.may_be_copied());
             if may_be_copied {
                 self.end(slot, Life::Left);
@@ -155,7 +157,7 @@ impl Interest {
                 self.remove(slot);
             }
             return Unsubscribed {
-                current_max: None,
+                current: is_unknown_there.then_some(None),
                 next: is_on_next.then_some(None),
             };
         };
@@ -171,7 +173,7 @@ impl Interest {
             _ => None,
         };
         Unsubscribed {
-            current_max: (granted != max).then_some(granted),
+            current: (granted != max).then_some(Some(granted)),
             next,
         }
     }
@@ -248,9 +250,20 @@ impl Interest {
         (*serial == key.serial).then_some(subscription)
     }
 
-    /// The next connection is gone: there are no copies to be told from what the client left.
-    pub(crate) fn forget_left(&mut self) {
-        self.remove_those(|_, known| known.life == Life::Left);
+    /// The next connection is gone, and no copies come: what is not wanted is remembered only if the current one may still
+    /// send more of it than the client asked for.
+    pub(crate) fn forget_copies(&mut self) {
+        self.remove_those(|_, known| match known.life {
+            Life::Live => false,
+            Life::Left => true,
+            Life::Ended => known.current.is_used_up(),
+        });
+    }
+
+    /// How many subscriptions are remembered, wanted or not.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.by_sid.len()
     }
 
     fn remove_those(&mut self, mut which: impl FnMut(u64, &Subscription) -> bool) {

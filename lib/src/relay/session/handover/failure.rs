@@ -42,7 +42,7 @@ impl Session {
         self.transmit.next.clear();
         if let Some(handover) = self.handover.take() {
             self.interest.leave_next(&mut Vec::new());
-            self.interest.forget_left();
+            self.interest.forget_copies();
             let abort = handover.abort.unwrap_or(Abort::NextLost);
             self.events.push_back(Event::GivenUp(abort));
         }

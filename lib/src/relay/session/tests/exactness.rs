@@ -39,6 +39,15 @@ pub(super) fn live(world: &mut World, steps: usize, mut handovers: usize) {
                     world.unsubscribe(&some, None);
                 }
             }
+            53 if sid > 4 && !world.is_cluster() => {
+                // Perhaps fewer than it has had already.
+                let some = world.rng.u32(5..=sid).to_string();
+                let known = &world.expected[&some];
+                if known.max.is_none() && known.until.is_none() {
+                    let max = world.rng.usize(1..30);
+                    world.unsubscribe(&some, Some(max));
+                }
+            }
             52 => {
                 let link = [Link::Current, Link::Next][world.rng.usize(0..2)];
                 let info = "INFO {\"server_id\":\"S\",\"max_payload\":1048576}\r\n";

@@ -6,6 +6,7 @@ mod exactness;
 mod failures;
 mod farewell;
 mod late;
+mod maximum;
 mod refusals;
 mod script;
 mod simulation;

@@ -102,7 +102,9 @@ impl World {
                 // Between the members of a group there is no order.
                 received.sort_unstable_by_key(|(_, number)| *number);
             }
-            let surely = surely.min(expected.limit.unwrap_or(usize::MAX));
+            // The relay may have known of the maximum before the server.
+            let enough = expected.limit.and(expected.max);
+            let surely = surely.min(enough.unwrap_or(usize::MAX));
             assert!(
                 received.len() >= surely,
                 "seed {seed}, {sid}: {received:?} of {wanted:?}, {surely}"
@@ -121,6 +123,16 @@ impl World {
         assert_eq!(self.ledger.pongs, self.ledger.pings, "seed {seed}");
         let here = &self.connections[self.current];
         assert_eq!(here.answered, here.asked, "seed {seed}");
+        let had = |sid: &str| self.ledger.received.get(sid).map_or(0, Vec::len);
+        let is_wanted = |sid: &str| {
+            self.expected.get(sid).is_none_or(|expected| {
+                expected.until.is_none() && expected.limit.is_none_or(|limit| had(sid) < limit)
+            })
+        };
+        for known in &here.subscriptions {
+            let sid = &known.sid;
+            assert!(is_wanted(sid), "seed {seed}: the server still has {sid}");
+        }
         if self.options.verbose {
             assert_eq!(
                 self.ledger.acknowledgements, self.ledger.acknowledgeable,

@@ -226,7 +226,10 @@ impl World {
             ClientOp::Unsubscribe { sid, max } => {
                 acknowledged = true;
                 let sid = std::str::from_utf8(sid).unwrap();
-                if max.is_some()
+                // What the relay says of its own accord, when it leaves, does not count.
+                let unsaid = String::from_utf8_lossy(&self.to_session);
+                let is_said = !unsaid.contains(&format!("UNSUB {sid} "));
+                if is_said
                     && place == self.current
                     && let Some(expected) = self.expected.get_mut(sid)
                     && let (Some(max), Some(since)) = (expected.max, expected.since)
