@@ -2,6 +2,7 @@
 
 use super::interest::Key;
 use super::matching::{FrameHash, FrameHasher};
+use super::passing::Passing;
 use super::pings::Pings;
 use super::refusals::Refusals;
 use crate::relay::protocol::{ParseLimits, ServerParser};
@@ -13,11 +14,7 @@ pub(super) enum Fate {
     #[default]
     Forward,
     /// The same, and remembered, because the next connection will send it too, surely or perhaps.
-    ForwardAndMatch {
-        key: Key,
-        hasher: Box<FrameHasher>,
-        surely: bool,
-    },
+    ForwardAndMatch(Box<Passing>),
     /// Kept until it is whole, then judged.
     Hold(Box<Held>),
     /// Nobody wants it.
@@ -26,7 +23,7 @@ pub(super) enum Fate {
 
 impl Fate {
     pub(super) fn passes(&self) -> bool {
-        matches!(self, Self::Forward | Self::ForwardAndMatch { .. })
+        matches!(self, Self::Forward | Self::ForwardAndMatch(_))
     }
 }
 

@@ -29,6 +29,16 @@ impl FrameHasher {
     }
 }
 
+/// A frame that the client got from the current connection.
+pub(crate) struct Delivered {
+    pub(crate) key: Key,
+    pub(crate) hash: FrameHash,
+    /// The next connection will send it, and not only perhaps.
+    pub(crate) surely: bool,
+    /// A server may say it to one connection alone.
+    pub(crate) is_for_one: bool,
+}
+
 /// A frame of the next connection whose twin has not come on the current one.
 pub(crate) struct Pending {
     pub(crate) key: Key,
@@ -42,6 +52,7 @@ struct Owed {
     surely: u32,
     /// Delivered before its subscription was fenced: perhaps routed before the next connection had that.
     perhaps: u32,
+    is_for_one: bool,
 }
 
 /// The skew of the two streams.
@@ -59,17 +70,18 @@ pub(crate) struct Matching {
 
 impl Matching {
     /// The client got a frame from the current connection, and will surely get a copy from the next one, or perhaps.
-    pub(crate) fn delivered_by_current(&mut self, key: Key, hash: FrameHash, surely: bool) {
-        if let Some(number) = self.oldest_twin(hash) {
+    pub(crate) fn delivered_by_current(&mut self, delivered: Delivered) {
+        if let Some(number) = self.oldest_twin(delivered.hash) {
             self.cancel(number);
             return;
         }
-        let owed = self.owed.entry(hash).or_insert(Owed {
-            key,
+        let owed = self.owed.entry(delivered.hash).or_insert(Owed {
+            key: delivered.key,
             surely: 0,
             perhaps: 0,
+            is_for_one: delivered.is_for_one,
         });
-        if surely {
+        if delivered.surely {
             owed.surely += 1;
         } else {
             owed.perhaps += 1;
@@ -147,9 +159,10 @@ impl Matching {
         self.owed_frames
     }
 
-    /// The same, of some subscriptions.
-    pub(crate) fn owed_to(&self, which: impl Fn(Key) -> bool) -> usize {
-        let owed = self.owed.values().filter(|owed| which(owed.key));
+    /// The same, of some subscriptions, without what a server may say to one connection alone.
+    pub(crate) fn missing(&self, which: impl Fn(Key) -> bool) -> usize {
+        let owed = self.owed.values();
+        let owed = owed.filter(|owed| !owed.is_for_one && which(owed.key));
         owed.map(|owed| (owed.surely + owed.perhaps) as usize).sum()
     }
 

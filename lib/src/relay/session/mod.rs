@@ -16,6 +16,7 @@ mod interest;
 mod link;
 mod matching;
 mod outage;
+mod passing;
 mod pings;
 mod refusals;
 mod upstream;

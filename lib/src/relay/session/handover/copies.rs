@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Abort, Phase};
 use crate::relay::session::Session;
 use crate::relay::session::interest::{Key, Subscription};
-use crate::relay::session::matching::FrameHash;
+use crate::relay::session::matching::{Delivered, FrameHash};
 
 impl Session {
     /// Whether frames of the current connection have twins on the next one.
@@ -35,14 +35,9 @@ impl Session {
             .is_some_and(|handover| !handover.is_in_tail())
     }
 
-    pub(in crate::relay::session) fn delivered_by_current(
-        &mut self,
-        key: Key,
-        hash: FrameHash,
-        surely: bool,
-    ) {
+    pub(in crate::relay::session) fn delivered_by_current(&mut self, delivered: Delivered) {
         if let Some(handover) = &mut self.handover {
-            handover.matching.delivered_by_current(key, hash, surely);
+            handover.matching.delivered_by_current(delivered);
             // Behind the cut there is no way back, and no more to come than the server had.
             if handover.owes_too_much() && !handover.has_cut() {
                 handover.abort = Some(Abort::TooSlow);

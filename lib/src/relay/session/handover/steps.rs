@@ -273,7 +273,7 @@ impl Session {
     pub(super) fn finish(&mut self) {
         if let Some(handover) = self.handover.take() {
             // Of what the client left meanwhile the servers sent as much as they had when they heard of it.
-            let unmatched = handover.matching.owed_to(|key| {
+            let unmatched = handover.matching.missing(|key| {
                 let known = self.interest.get(key);
                 known.is_some_and(Subscription::is_live)
             });

@@ -1,7 +1,7 @@
 //! Handovers on one server under every interleaving: nothing is lost, repeated or reordered.
 
 use super::script::{PLAIN, WITHOUT_ECHO};
-use super::simulation::World;
+use super::simulation::{INBOX, World};
 use crate::relay::session::{ClientOptions, Event, Link};
 
 /// A client that does everything a client may do, at random.
@@ -12,6 +12,7 @@ pub(super) fn live(world: &mut World, steps: usize, mut handovers: usize) {
         ("b", None),
         ("own", None),
         ("q", Some("group")),
+        (INBOX, None),
     ] {
         sid += 1;
         world.subscribe(&sid.to_string(), subject, queue);
@@ -23,6 +24,7 @@ pub(super) fn live(world: &mut World, steps: usize, mut handovers: usize) {
             25..35 => world.publish_elsewhere("q"),
             35..45 => world.publish(),
             45..48 => world.ping(),
+            54 => world.request(),
             48 => {
                 sid += 1;
                 let subject = ["a", "b", "own"][world.rng.usize(0..3)];
@@ -32,16 +34,16 @@ pub(super) fn live(world: &mut World, steps: usize, mut handovers: usize) {
                     world.unsubscribe(&sid.to_string(), Some(max));
                 }
             }
-            49 if sid > 4 => {
-                let some = world.rng.u32(5..=sid).to_string();
+            49 if sid > 5 => {
+                let some = world.rng.u32(6..=sid).to_string();
                 let known = &world.expected[&some];
                 if known.max.is_none() && known.until.is_none() {
                     world.unsubscribe(&some, None);
                 }
             }
-            53 if sid > 4 && !world.is_cluster() => {
+            53 if sid > 5 && !world.is_cluster() => {
                 // Perhaps fewer than it has had already.
-                let some = world.rng.u32(5..=sid).to_string();
+                let some = world.rng.u32(6..=sid).to_string();
                 let known = &world.expected[&some];
                 if known.max.is_none() && known.until.is_none() {
                     let max = world.rng.usize(1..30);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::settings;
 use crate::relay::protocol::{ParseLimits, ServerInfo, ServerParser};
 use crate::relay::session::{ClientOptions, Event, Link, Loss, Move, Session, Side};
+pub(super) use client::INBOX;
 use client::{Expected, Ledger};
 use routes::Routes;
 use server::Connection;

@@ -7,7 +7,7 @@ use crate::relay::session::denied::{Denial, TOO_MANY};
 use crate::relay::session::handover::Abort;
 use crate::relay::session::interest::Key;
 use crate::relay::session::link::{Fate, Held};
-use crate::relay::session::matching::FrameHasher;
+use crate::relay::session::passing::Passing;
 use crate::relay::session::pings::{Fence, Owner};
 use crate::relay::session::{Session, UpstreamError, Verdict};
 
@@ -51,11 +51,11 @@ impl Session {
                     (length, self.more_of_current(bytes, last, now))
                 }
                 Step::Line {
-                    op: ServerOp::Message { sid, .. },
+                    op: ServerOp::Message { sid, headers, .. },
                     length,
                 } => {
                     let line = rest.get(..length).unwrap_or_default();
-                    (length, self.message_of_current(sid, line))
+                    (length, self.message_of_current(sid, headers, line))
                 }
                 Step::Line { op, length } => match self.line_of_current(op, now) {
                     Err(_) if verdict.has_judged() => break,
@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// Decides about a message by its control line; whether the line is passed on now.
-    fn message_of_current(&mut self, sid: &[u8], line: &[u8]) -> bool {
+    fn message_of_current(&mut self, sid: &[u8], headers: bool, line: &[u8]) -> bool {
         self.traffic.downstream_messages += 1;
         let Some(key) = self.interest.find(sid) else {
             // In flight while the client unsubscribed: it knows what to do with it.
@@ -81,11 +81,11 @@ impl Session {
             return true;
         };
         self.interest.sent_by_current(key);
-        self.current.fate = self.fate_on_current(key, sid, line);
+        self.current.fate = self.fate_on_current(key, sid, headers, line);
         self.current.fate.passes()
     }
 
-    fn fate_on_current(&mut self, key: Key, sid: &[u8], line: &[u8]) -> Fate {
+    fn fate_on_current(&mut self, key: Key, sid: &[u8], headers: bool, line: &[u8]) -> Fate {
         // By far the most.
         if self.handover.is_none() {
             return if self.deliver(key, sid) {
@@ -106,13 +106,8 @@ impl Session {
             return Fate::Drop;
         }
         if may_be_owed && self.matches_frames() {
-            let mut hasher = Box::<FrameHasher>::default();
-            hasher.update(line);
-            return Fate::ForwardAndMatch {
-                key,
-                hasher,
-                surely,
-            };
+            let passing = Passing::new(key, surely, headers, line);
+            return Fate::ForwardAndMatch(Box::new(passing));
         }
         Fate::Forward
     }
@@ -122,19 +117,13 @@ impl Session {
         match &mut self.current.fate {
             Fate::Forward => return true,
             Fate::Drop => return false,
-            Fate::ForwardAndMatch { hasher, .. } => hasher.update(bytes),
+            Fate::ForwardAndMatch(passing) => passing.push(bytes),
             Fate::Hold(held) => held.push(bytes),
         }
         let passes = self.current.fate.passes();
         if last {
             match std::mem::take(&mut self.current.fate) {
-                Fate::ForwardAndMatch {
-                    key,
-                    hasher,
-                    surely,
-                } => {
-                    self.delivered_by_current(key, hasher.finish(), surely);
-                }
+                Fate::ForwardAndMatch(passing) => self.delivered_by_current(passing.finish()),
                 Fate::Hold(held) => self.judge_copy(*held, now),
                 Fate::Forward | Fate::Drop => {}
             }

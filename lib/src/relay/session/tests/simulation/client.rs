@@ -6,6 +6,9 @@ use std::time::Instant;
 use super::{Numbered, World};
 use crate::relay::protocol::{ServerOp, Step};
 
+/// Where answers come.
+pub(in crate::relay::session::tests) const INBOX: &str = "inbox.*";
+
 #[derive(Default)]
 pub(in crate::relay::session::tests) struct Ledger {
     pub(in crate::relay::session::tests) received: HashMap<String, Vec<Numbered>>,
@@ -14,6 +17,9 @@ pub(in crate::relay::session::tests) struct Ledger {
     pub(in crate::relay::session::tests) acknowledgements: usize,
     pub(in crate::relay::session::tests) acknowledgeable: usize,
     pub(in crate::relay::session::tests) published: u64,
+    /// Requests that nobody is there to answer, and how many it was told that of.
+    pub(in crate::relay::session::tests) requests: usize,
+    pub(in crate::relay::session::tests) unanswerable: usize,
     pub(in crate::relay::session::tests) infos: usize,
     pub(in crate::relay::session::tests) errors: Vec<String>,
 }
@@ -95,6 +101,14 @@ impl World {
         self.client_writes(&line);
     }
 
+    /// The client asks what nobody answers; it listens to [`INBOX`].
+    pub(in crate::relay::session::tests) fn request(&mut self) {
+        let number = self.ledger.requests;
+        self.ledger.requests += 1;
+        self.ledger.acknowledgeable += 1;
+        self.client_writes(&format!("PUB nobody inbox.{number} 0\r\n\r\n"));
+    }
+
     pub(super) fn read_as_client(&mut self) {
         loop {
             // Whole messages only: a payload is looked at in one piece.
@@ -104,6 +118,17 @@ impl World {
             };
             let mut used = length;
             match op {
+                ServerOp::Message {
+                    headers: true,
+                    size,
+                    ..
+                } => {
+                    used = length + usize::try_from(size).unwrap() + 2;
+                    if self.from_session.len() < used {
+                        return;
+                    }
+                    self.ledger.unanswerable += 1;
+                }
                 ServerOp::Message { sid, size, .. } => {
                     let sid = String::from_utf8(sid.to_vec()).unwrap();
                     let end = length + usize::try_from(size).unwrap() + 2;

@@ -73,6 +73,10 @@ impl World {
             "seed {seed}"
         );
         assert_eq!(self.ledger.pongs, self.ledger.pings, "seed {seed}");
+        assert_eq!(
+            self.ledger.unanswerable, self.ledger.requests,
+            "seed {seed}"
+        );
     }
 
     /// Compares what the client got with what a single connection would have given it.
@@ -121,6 +125,10 @@ impl World {
             "seed {seed}"
         );
         assert_eq!(self.ledger.pongs, self.ledger.pings, "seed {seed}");
+        assert_eq!(
+            self.ledger.unanswerable, self.ledger.requests,
+            "seed {seed}"
+        );
         let here = &self.connections[self.current];
         assert_eq!(here.answered, here.asked, "seed {seed}");
         let had = |sid: &str| self.ledger.received.get(sid).map_or(0, Vec::len);

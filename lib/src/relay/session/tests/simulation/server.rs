@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::World;
 use super::routes::Parcel;
+use super::{INBOX, World};
 use crate::relay::protocol::{ClientOp, ClientParser, ParseLimits, Step};
 
 pub(super) struct ServerSubscription {
@@ -46,6 +46,20 @@ impl Connection {
             node,
             asked: 0,
             answered: 0,
+        }
+    }
+}
+
+impl Connection {
+    /// Nobody is there to answer: that is told on the connection that asked, and on no other.
+    fn refuse_to_answer(&mut self, inbox: &str) {
+        let listens = |known: &&ServerSubscription| known.subject == INBOX;
+        if let Some(known) = self.subscriptions.iter().find(listens) {
+            let frame = format!(
+                "HMSG {inbox} {} 16 16\r\nNATS/1.0 503\r\n\r\n\r\n",
+                known.sid
+            );
+            self.to_relay.extend(frame.as_bytes());
         }
     }
 }
@@ -184,6 +198,7 @@ impl World {
         let mut used = length;
         let mut acknowledged = false;
         let mut published = None;
+        let mut asked = None;
         match op {
             ClientOp::Ping => connection.to_relay.extend(b"PONG\r\n"),
             ClientOp::Pong => connection.answered += 1,
@@ -258,16 +273,23 @@ impl World {
                 }
                 let payload =
                     String::from_utf8(connection.at_server[length..end - 2].to_vec()).unwrap();
+                let line = String::from_utf8(connection.at_server[..length].to_vec()).unwrap();
                 connection.parser = ClientParser::new(ParseLimits::client());
                 used = end;
                 acknowledged = true;
-                published = Some(payload);
+                match line.strip_prefix("PUB nobody ") {
+                    Some(rest) => asked = rest.split(' ').next().map(str::to_owned),
+                    None => published = Some(payload),
+                }
             }
             other => panic!("unexpected {other:?}"),
         }
         let connection = &mut self.connections[place];
         if acknowledged && self.options.verbose {
             connection.to_relay.extend(b"+OK\r\n");
+        }
+        if let Some(inbox) = asked {
+            connection.refuse_to_answer(&inbox);
         }
         connection.at_server.drain(..used);
         if let Some(payload) = published {
