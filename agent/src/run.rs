@@ -117,19 +117,19 @@ async fn run(config: RunConfig) -> Result<(), RunError> {
             None
         }
     };
+    let facts = Facts {
+        status: status.clone(),
+        publish,
+        hooks,
+        confirmed,
+    };
     if let Some(address) = config.http {
         let server = Server::bind(address).await?;
         info!(address = %server.address()?, "serving /livez /readyz /startupz /status /metrics");
-        let facts = Facts {
-            status: status.clone(),
-            publish,
-            hooks,
-            confirmed,
-        };
-        duties.spawn("serve", server.serve(facts, Exporter::install()?));
+        duties.spawn("serve", server.serve(facts.clone(), Exporter::install()?));
     }
     let manager = ServiceManager::of_process();
-    duties.spawn("service manager", manager.clone().follow(status.clone()));
+    duties.spawn("service manager", manager.clone().follow(facts));
     let reload = reload_on(hangups, status.clone(), manager.clone());
     duties.spawn("reload", reload);
     start::announce(&config.startup);

@@ -8,13 +8,12 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nats_mtls::StatusHandle;
 use nats_mtls::report::Liveness;
 use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use crate::http::{liveness_words, why_not_ready};
+use crate::http::{Facts, liveness_words, why_not_ready};
 use notices::{Notice, Notices, Seen};
 
 /// Whoever started us, if they want to be told. Cheap to clone.
@@ -54,8 +53,8 @@ impl ServiceManager {
     }
 
     /// Tells what the probes would answer, until the future is dropped.
-    pub(crate) async fn follow(self, status: StatusHandle) -> Infallible {
-        self.follow_what(|| look(&status)).await
+    pub(crate) async fn follow(self, facts: Facts) -> Infallible {
+        self.follow_what(|| look(&facts)).await
     }
 
     async fn follow_what(self, look: impl Fn() -> Seen) -> Infallible {
@@ -104,11 +103,16 @@ impl Told {
 }
 
 /// The probes' own judgement, in words.
-fn look(status: &StatusHandle) -> Seen {
+fn look(facts: &Facts) -> Seen {
+    let status = &facts.status;
+    let why_not_started = facts.why_not_started();
     let health = status.health();
     let now = status.status();
-    let words = match (health.liveness, health.not_ready) {
-        (Liveness::Alive, None) => {
+    let words = match (health.liveness, health.not_ready, &why_not_started) {
+        (Liveness::Alive, None, Some((reason, why))) => {
+            format!("ready, but not started: {reason}: {why}")
+        }
+        (Liveness::Alive, None, None) => {
             let leaf = now.active.as_ref().map(|active| &active.leaf);
             let end = leaf.and_then(|leaf| leaf.not_after.as_deref());
             format!(
@@ -117,14 +121,14 @@ fn look(status: &StatusHandle) -> Seen {
                 end.unwrap_or("at an unknown time")
             )
         }
-        (Liveness::Alive, Some(reason)) => {
+        (Liveness::Alive, Some(reason), _) => {
             let why = why_not_ready(reason, &now);
             format!("not ready: {}: {why}", reason.as_str())
         }
-        (dead, _) => format!("not alive: {}: {}", dead.as_str(), liveness_words(dead)),
+        (dead, ..) => format!("not alive: {}: {}", dead.as_str(), liveness_words(dead)),
     };
     Seen {
-        started: health.started,
+        started: health.started && why_not_started.is_none(),
         alive: health.liveness == Liveness::Alive,
         words,
     }

@@ -233,6 +233,48 @@ async fn a_start_that_is_told_to_end_was_never_ready() -> Result<()> {
     Ok(())
 }
 
+/// Whoever starts after us reads what we publish.
+#[tokio::test]
+async fn a_start_is_not_over_before_the_set_is_published() -> Result<()> {
+    let authority = Authority::new("root");
+    let volume = volume(&authority)?;
+    let directory = tempfile::tempdir()?;
+    let foreign = directory.path().join("tls.key");
+    std::fs::write(&foreign, "of somebody else")?;
+    let mut manager = Manager::new()?;
+    let command = AgentCommand::new("run")
+        .volume(&volume)
+        .flag("--publish-dir", directory.path())
+        .http()?;
+    let agent = manager.start(command).await?;
+    let heard = manager
+        .hears("STATUS=ready, but not started: not_published: ")
+        .await?;
+    ensure!(heard.contains("tls.key"), "{heard}");
+    manager.hears("EXTEND_TIMEOUT_USEC=").await?;
+    let start = agent.get("/startupz").await?;
+    ensure!(start.status == 503, "{}", start.body);
+    ensure!(
+        start.body.starts_with("not_published: ") && start.body.contains("tls.key"),
+        "{}",
+        start.body
+    );
+    // What needs the agent itself is served.
+    ensure!(agent.get("/readyz").await?.status == 200);
+    ensure!(manager.count("READY=1") == 0, "{:?}", manager.heard);
+
+    std::fs::remove_file(&foreign)?;
+    manager.hears("READY=1").await?;
+    ensure!(agent.get("/startupz").await?.status == 200);
+    ensure!(std::fs::read_to_string(&foreign)?.contains("PRIVATE KEY"));
+
+    // A directory that goes bad later is no second start.
+    std::fs::remove_file(&foreign)?;
+    std::fs::write(&foreign, "of somebody else")?;
+    ensure!(agent.get("/startupz").await?.status == 200);
+    Ok(())
+}
+
 fn monotonic_microseconds() -> Result<i64> {
     let now = clock_gettime(ClockId::Monotonic);
     Ok(now.tv_sec * 1_000_000 + now.tv_nsec / 1000)

@@ -27,7 +27,8 @@ being told once more does no harm. A rollback is told only with --publish-dir.
   \"files\": {\"cert\", \"key\", \"ca\"}} and expects 2xx.
 
 HTTP (read-only):
-  /livez /readyz /startupz   200 or 503, and one line saying why
+  /livez /readyz /startupz   200 or 503, and one line saying why; with --publish-dir /startupz waits
+                             until a set was published
   /status                    everything that is known, as JSON
   /metrics                   the same and what happened, for Prometheus
 

@@ -20,10 +20,11 @@ const PATHS: &str = "not found; there are /livez /readyz /startupz /status /metr
 pub(super) fn router(facts: Facts, exporter: Exporter) -> Router {
     let status = facts.status.clone();
     let metrics = get(show_metrics).with_state((exporter, facts.clone()));
+    let start = get(startupz).with_state(facts.clone());
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/startupz", get(startupz))
+        .route("/startupz", start)
         .route("/status", get(show_status).with_state(facts))
         .route("/metrics", metrics)
         .fallback(async || (StatusCode::NOT_FOUND, PATHS))
@@ -58,13 +59,10 @@ async fn readyz(State(status): State<StatusHandle>) -> Response {
     }
 }
 
-async fn startupz(State(status): State<StatusHandle>) -> Response {
-    let health = status.health();
-    match health.not_ready {
-        Some(reason) if !health.started => {
-            unavailable(reason.as_str(), &why_not_ready(reason, &status.status()))
-        }
-        _ => line(StatusCode::OK, "started"),
+async fn startupz(State(facts): State<Facts>) -> Response {
+    match facts.why_not_started() {
+        Some((reason, words)) => unavailable(reason, &words),
+        None => line(StatusCode::OK, "started"),
     }
 }
 

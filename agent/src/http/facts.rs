@@ -6,6 +6,7 @@ use nats_mtls::report::Status;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::answers::why_not_ready;
 use crate::publish::{PublishReport, PublishStatus};
 use crate::{confirm, notify};
 
@@ -19,7 +20,24 @@ pub(crate) struct Facts {
     pub(crate) confirmed: confirm::Board,
 }
 
+/// In place of a reason of the library, if that is ready.
+const NOT_PUBLISHED: &str = "not_published";
+
 impl Facts {
+    /// Why the start is not over, in a word and in a sentence. The library was ready once, and
+    /// whoever reads the publish directory found a set there; later ups and downs are no new start.
+    pub(crate) fn why_not_started(&self) -> Option<(&'static str, String)> {
+        let health = self.status.health();
+        if !health.started
+            && let Some(reason) = health.not_ready
+        {
+            let words = why_not_ready(reason, &self.status.status());
+            return Some((reason.as_str(), words));
+        }
+        let why_never = self.publish.as_ref()?.borrow().why_never()?;
+        Some((NOT_PUBLISHED, why_never))
+    }
+
     /// Hands the document of `/status` to `write`.
     pub(super) fn with_document<T>(&self, write: impl FnOnce(&Document<'_>) -> T) -> T {
         let publish = self.publish.as_ref().map(|report| report.borrow().clone());

@@ -87,6 +87,18 @@ impl PublishReport {
         known.is_none_or(|known| known.error != error)
     }
 
+    /// Why nobody was ever given a set by this process; none once somebody was, whatever came later.
+    pub(crate) fn why_never(&self) -> Option<String> {
+        let why = match (self.generation, &self.failing) {
+            (Some(_), _) => return None,
+            (None, Some(failing)) => failing.error.clone(),
+            (None, None) => "not tried yet".to_owned(),
+        };
+        Some(format!(
+            "nothing is published for other processes yet: {why}"
+        ))
+    }
+
     pub(crate) fn status(&self) -> PublishStatus<'_> {
         let result = match (&self.failing, self.generation) {
             (Some(_), _) => "failed",
