@@ -67,13 +67,18 @@ impl PublishReport {
         published: Published,
         now: SystemTime,
     ) {
+        let was_known = self.generation == Some(generation);
+        self.failing = None;
+        if published == Published::Unchanged && was_known {
+            // It was only looked at; they see it since then.
+            return;
+        }
         match published {
             Published::New => self.published += 1,
             Published::Unchanged => self.unchanged += 1,
         }
         self.generation = Some(generation);
         self.at = Some(now);
-        self.failing = None;
     }
 
     /// Says whether somebody should hear of it: the first of a row, or for another reason.

@@ -1,13 +1,17 @@
-//! When to publish, to try again and to clean up. A state machine without files or clock.
+//! When to publish, to look whether it is still there, to try again and to clean up. A state machine without files or clock.
 
 use std::time::{Duration, Instant};
 
 /// Readers that began with the set before the current one are done after this long.
 const LAST_READERS: Duration = Duration::from_secs(10);
 
+/// Somebody may have emptied the directory. That is rare, and to look costs a few small reads.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// What there is to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
+    /// Writes nothing if readers see it already.
     Publish,
     ForgetFormer,
 }
@@ -17,11 +21,13 @@ pub(super) enum Work {
 pub(super) struct Schedule {
     /// The newest generation there is.
     newest: u64,
-    /// The newest that readers see.
+    /// The newest that readers see, as far as is known.
     published: u64,
     failures: u32,
     retry_at: Option<Instant>,
     forget_at: Option<Instant>,
+    /// When to look whether they still see it.
+    look_at: Option<Instant>,
 }
 
 impl Schedule {
@@ -38,6 +44,7 @@ impl Schedule {
         self.published = generation;
         self.failures = 0;
         self.retry_at = None;
+        self.look_at = Some(now + LOOK);
         if is_new {
             self.forget_at = Some(now + LAST_READERS);
         }
@@ -46,6 +53,9 @@ impl Schedule {
     /// `wait` is drawn for the number of failures in a row.
     pub(super) fn handle_failure(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) {
         self.failures = self.failures.saturating_add(1);
+        // It may have been a look that found nothing.
+        self.published = 0;
+        self.look_at = None;
         self.retry_at = Some(now + wait(self.failures));
     }
 
@@ -59,7 +69,8 @@ impl Schedule {
 
     pub(super) fn poll(&self, now: Instant) -> Option<Work> {
         let is_due = |at: Instant| at <= now;
-        if self.is_behind() && self.retry_at.is_none_or(is_due) {
+        let is_behind = self.is_behind() && self.retry_at.is_none_or(is_due);
+        if is_behind || self.look_at.is_some_and(is_due) {
             Some(Work::Publish)
         } else if self.forget_at.is_some_and(is_due) {
             Some(Work::ForgetFormer)
@@ -71,7 +82,8 @@ impl Schedule {
     /// When [`Schedule::poll`] has something to say, apart from new material.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let retry_at = self.retry_at.filter(|_| self.is_behind());
-        retry_at.into_iter().chain(self.forget_at).min()
+        let others = self.forget_at.into_iter().chain(self.look_at);
+        retry_at.into_iter().chain(others).min()
     }
 
     fn is_behind(&self) -> bool {
@@ -114,7 +126,8 @@ mod tests {
         schedule.handle_generation(2);
         assert_eq!(schedule.poll(now), Some(Work::Publish));
         schedule.handle_published(2, false, now);
-        assert_eq!((schedule.failures(), schedule.poll_timeout()), (0, None));
+        let look = Some(now + LOOK);
+        assert_eq!((schedule.failures(), schedule.poll_timeout()), (0, look));
     }
 
     #[test]
@@ -124,6 +137,24 @@ mod tests {
         schedule.handle_failure(now, |_| WAIT);
         assert_eq!(schedule.poll_timeout(), None);
         assert_eq!(schedule.poll(now + WAIT), None);
+    }
+
+    #[test]
+    fn it_is_looked_whether_readers_still_see_it_and_tried_again_if_not() {
+        let now = Instant::now();
+        let mut schedule = Schedule::default();
+        schedule.handle_generation(1);
+        schedule.handle_published(1, false, now);
+        let look = now + LOOK;
+        assert_eq!(schedule.poll_timeout(), Some(look));
+        assert_eq!(schedule.poll(look), Some(Work::Publish));
+        schedule.handle_failure(look, |_| WAIT);
+        assert_eq!(schedule.poll(look), None);
+        assert_eq!(schedule.poll_timeout(), Some(look + WAIT));
+        assert_eq!(schedule.poll(look + WAIT), Some(Work::Publish));
+        schedule.handle_published(1, true, look + WAIT);
+        schedule.handle_forgotten();
+        assert_eq!(schedule.poll_timeout(), Some(look + WAIT + LOOK));
     }
 
     #[test]
@@ -140,6 +171,6 @@ mod tests {
         schedule.handle_published(2, true, later);
         assert_eq!(schedule.poll(later), None, "it has readers of its own");
         schedule.handle_forgotten();
-        assert_eq!(schedule.poll_timeout(), None);
+        assert_eq!(schedule.poll_timeout(), Some(later + LOOK));
     }
 }

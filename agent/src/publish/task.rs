@@ -34,6 +34,8 @@ pub(super) struct Task {
     writer: Slot,
     report: watch::Sender<PublishReport>,
     notifier: Notifier,
+    /// What was published last.
+    published: Option<Generation>,
     /// What readers see, if it is not recorded yet that they know of it.
     unrecorded: Option<Generation>,
 }
@@ -52,6 +54,7 @@ impl Task {
             writer: None,
             report,
             notifier,
+            published: None,
             unrecorded: None,
         }
     }
@@ -94,14 +97,28 @@ impl Task {
         let result = match Contents::of(snapshot.material(), self.config.access) {
             None => Err(PublishError::NoKey),
             Some(contents) => {
-                self.work(move |writer| writer.publish(&contents, &SetName::at(SystemTime::now())))
-                    .await
+                let was_published = self.published.is_some();
+                self.work(move |writer| {
+                    if was_published {
+                        writer.expect_readers();
+                    }
+                    writer.publish(&contents, &SetName::at(SystemTime::now()))
+                })
+                .await
             }
         };
         match result {
             Ok(Publication { published, known }) => {
-                self.succeed(snapshot.generation(), published);
-                self.unrecorded = Some(snapshot.generation());
+                let generation = snapshot.generation();
+                let was_published = self.published.replace(generation) == Some(generation);
+                self.succeed(generation, published);
+                if was_published && published == Published::Unchanged {
+                    return;
+                }
+                if was_published {
+                    warn!(%generation, "the published set had been changed or removed: put back");
+                }
+                self.unrecorded = Some(generation);
                 self.notifier.handle_published(snapshot, Some(known));
             }
             Err(error) => self.fail(&error),

@@ -39,6 +39,8 @@ pub(super) struct Writer<S> {
     former: Option<SetName>,
     /// Old sets with files of others in them, said once.
     told: BTreeSet<SetName>,
+    /// Somebody may hold a set, though none may be left of it here.
+    has_readers: bool,
 }
 
 impl<S: Storage> Writer<S> {
@@ -48,11 +50,18 @@ impl<S: Storage> Writer<S> {
             path,
             former: None,
             told: BTreeSet::new(),
+            has_readers: false,
         }
     }
 
     pub(super) fn storage(&self) -> &S {
         &self.storage
+    }
+
+    /// This process published before, perhaps in a directory that was in the place of this one: what
+    /// comes is not the first set, however empty it is here.
+    pub(super) fn expect_readers(&mut self) {
+        self.has_readers = true;
     }
 
     /// Makes `contents` what readers see. If that fails they see what they saw before, and what was
@@ -75,7 +84,7 @@ impl<S: Storage> Writer<S> {
                 known: if is_told { Known::Told } else { Known::Untold },
             });
         }
-        let is_first = survey.is_before_the_first();
+        let is_first = survey.is_before_the_first() && !self.has_readers;
         self.former = survey.current;
         let written = self.write(contents, name, is_first);
         self.tidy_if_possible();

@@ -21,6 +21,7 @@ use super::writer::{Published, Writer};
 mod damaged;
 mod durable;
 mod kept;
+mod put_back;
 mod remembered;
 
 /// Lets a number of changes through, then goes wrong. Reading always works.
