@@ -9,7 +9,8 @@ use nats_mtls_tests::agent::{Agent, AgentCommand};
 use nats_mtls_tests::files::{Contents, KubernetesVolume};
 use nats_mtls_tests::impostor::{INFO, Impostor, Script};
 use nats_mtls_tests::pki::{Authority, Identity, LeafSpec};
-use nats_mtls_tests::stranger::{self, CONNECT};
+use nats_mtls_tests::stranger::{self, CONNECT, Stranger};
+use nats_mtls_tests::wait::throughout;
 
 /// `--connect-timeout`.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -138,5 +139,30 @@ async fn whatever_it_does_before_the_pong() -> Result<()> {
         let at_once = plain(&[INFO, format!("-ERR '{words}'\r\n").as_bytes()].concat());
         scene.is_blamed(at_once, words, words).await?;
     }
+    Ok(())
+}
+
+/// It is let in, and then the server goes mad each time: the relay connects again, but not in a hurry.
+#[tokio::test]
+async fn a_server_that_goes_mad_behind_the_pong_is_not_stormed() -> Result<()> {
+    const LONG: Duration = Duration::from_secs(3);
+    /// More than the backoff allows, and far fewer than a loop makes.
+    const MOST: usize = 15;
+    let scene = Scene::start().await?;
+    let script = inside(&scene.itself(), "PONG\r\nnonsense\r\n");
+    scene.impostor.plays(script);
+    let mut client = Stranger::connect(scene.port).await?;
+    client.say(format!("{CONNECT}PING\r\n")).await?;
+    // Of the relay alone: the agent's own connection goes to the same server.
+    throughout(LONG, "few connects", || async {
+        let log = scene.agent.stderr();
+        Ok(log.matches("relay: upstream lost").count() < MOST)
+    })
+    .await?;
+    let log = scene.agent.stderr();
+    let blamed = log.lines().find(|line| line.contains("upstream lost"));
+    let blamed = blamed.with_context(|| log.clone())?;
+    ensure!(blamed.contains(&scene.impostor.label()), "{blamed}");
+    ensure!(blamed.contains("not NATS"), "{blamed}");
     Ok(())
 }

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::arrival::Arrived;
 use super::leaving::Leaving;
-use super::moving::Moving;
+use super::moving::{Moving, ShortLived};
 use super::port::Port;
 use super::pump::{Outcome, Pump};
 use super::{Here, patience, session_settings};
@@ -43,6 +43,7 @@ pub(super) struct Serving {
     /// Tells this process's own client what it cannot see; none for clients of other processes.
     far: Option<FarClient>,
     moving: Moving,
+    short_lived: ShortLived,
     leaving: Leaving,
     /// The client knows that it should go.
     is_told: bool,
@@ -89,6 +90,7 @@ impl Serving {
             pump,
             here,
             moving: Moving::Idle,
+            short_lived: ShortLived::new(),
             leaving: Leaving::No,
             is_told: false,
             avoid: None,
@@ -159,14 +161,7 @@ impl Serving {
         match outcome {
             Outcome::Event(event) => return self.handle_event(event),
             Outcome::Lost(link, cause) => return self.handle_lost(link, &cause),
-            Outcome::ClientLeft => {
-                if let Moving::HandingOver { .. } = self.moving {
-                    let detail = "the client left during its handover";
-                    let board = &self.shared.board;
-                    board.handover_failed(HandoverReason::ClientLeft, detail);
-                }
-                debug!(session = %id, "relay: the client left");
-            }
+            Outcome::ClientLeft => debug!(session = %id, "relay: the client left"),
             Outcome::ClientBroke(error) => debug!(session = %id, %error, "relay: the client broke"),
             Outcome::ClientErred(error) => {
                 info!(session = %id, peer = %self.admission.peer, %error, "relay: the client erred");
@@ -181,6 +176,12 @@ impl Serving {
                 info!(session = %id, peer = %self.admission.peer, "relay: the client is stale");
                 self.tell_error("Stale Connection");
             }
+        }
+        // Whichever way it went: there is nobody to be handed over any more.
+        if let Moving::Dialing { .. } | Moving::HandingOver { .. } = self.moving {
+            let detail = "the client was gone before its handover was over";
+            let board = &self.shared.board;
+            board.handover_failed(HandoverReason::ClientLeft, detail);
         }
         Flow::End
     }
@@ -244,7 +245,8 @@ impl Serving {
             return Flow::End;
         }
         info!(session = %self.admission.id, server = self.here.server, cause, "relay: upstream lost, connecting again");
-        self.moving = Moving::outage(&self.shared, &self.connect);
+        let row = self.short_lived.lost();
+        self.moving = Moving::outage(&self.shared, &self.connect, row);
         Flow::GoOn
     }
 }

@@ -89,6 +89,7 @@ impl Serving {
                 }
                 self.here = here;
                 self.avoid = None;
+                self.short_lived.came_back();
             }
             (Moving::Outage { .. }, Err(error)) => {
                 warn!(session = %self.admission.id, %error, "relay: refused upstream, client closed");
