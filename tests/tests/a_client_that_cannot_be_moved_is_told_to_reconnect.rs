@@ -1,6 +1,6 @@
-//! Who cannot be handed over, because it signed the nonce of its connection or because nothing came up
-//! in time, stays where it is until its certificate is about to expire. Then it is told to leave, as by
-//! a server that shuts down, is closed between two operations, and comes again by itself.
+//! Who cannot be handed over stays where it is until its certificate is about to expire. Who then helps itself by
+//! connecting again, because it signed the nonce of its connection, is told to leave, as by a server that shuts down, is
+//! closed between two operations, and comes again by itself. Who would find nobody stays, also on an expired certificate.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use nats_mtls_tests::pki::{Authority, Identity, LeafSpec};
 use nats_mtls_tests::relay::Relay;
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::tls::TlsVersion;
-use nats_mtls_tests::wait::{PATIENCE, eventually};
+use nats_mtls_tests::wait::{PATIENCE, eventually, throughout};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
 
@@ -176,16 +176,17 @@ async fn publish(client: Client) -> Result<()> {
     Ok(())
 }
 
-/// The network swallows every new connection, until the last moment and beyond.
+/// The network swallows every new connection, until the last call and beyond the end of the certificate: a client that
+/// is told to leave would have lost a connection that works, and got no other one.
 #[tokio::test(flavor = "multi_thread")]
-async fn because_nothing_came_up_before_its_certificate_expires() -> Result<()> {
+async fn who_would_find_nobody_keeps_what_works() -> Result<()> {
     let authority = Authority::new("root");
     let server = NatsServer::start(ServerSettings::new(&authority)).await?;
     let target = (Ipv4Addr::LOCALHOST, server.port()).into();
     let tunnel = Tunnel::open(target, Duration::ZERO).await?;
     let url = format!("tls://localhost:{}", tunnel.port());
-    let old = short_lived(&authority);
-    let mut relay = Relay::start_with(&authority, old, &url, |agent| {
+    let (old, issued) = (short_lived(&authority), Instant::now());
+    let mut relay = Relay::start_with(&authority, old.clone(), &url, |agent| {
         agent
             .flag("--preflight", "off")
             .flag("--connect-timeout", "1s")
@@ -196,26 +197,51 @@ async fn because_nothing_came_up_before_its_certificate_expires() -> Result<()> 
     tunnel.spare_those_that_are_there();
     tunnel.set_delay(Duration::from_secs(3600));
     relay.present(authority.issue(&leaf()))?;
-    eventually(PATIENCE, "it is tried, and fails", || async {
-        let status = relay.agent.status().await?["relay"].take();
-        let failed = status["handovers"]["failed_reasons"]["dial"].as_u64();
-        ensure!(failed.is_some_and(|failed| failed >= 2), "{status:#}");
-        Ok(Some(()))
+    let failed = async |forced: bool, at_least: usize| {
+        let text = format!("is_forced={forced}");
+        eventually(LASTS + PATIENCE, "it is tried, and fails", || async {
+            let log = relay.agent.stderr();
+            let failed = log
+                .lines()
+                .filter(|line| line.contains("handover failed") && line.contains(&text));
+            Ok((failed.count() >= at_least).then_some(()))
+        })
+        .await
+    };
+    failed(false, 2).await?;
+    failed(true, 2).await?;
+    ensure!(issued.elapsed() > LASTS / 2, "forced too early");
+    let remaining = LASTS.saturating_sub(issued.elapsed());
+    throughout(remaining + Duration::from_secs(1), "it stays", || async {
+        let stays = server.connection(NAME).await?;
+        Ok(stays.is_some_and(|stays| stays.cid == before.cid))
     })
     .await?;
+
+    // Its certificate has expired, and nothing has changed for the client.
     let stays = server.connection(NAME).await?.context("gone")?;
-    ensure!(stays.cid == before.cid, "{stays:?}");
+    ensure!(stays.fingerprint() == Some(old.fingerprint()), "{stays:?}");
     client.flush().await?;
     events.is_silent()?;
+    let status = relay.agent.status().await?["relay"].take();
+    ensure!(status["behind"] == 1, "{status:#}");
+    ensure!(status["handovers"]["fallback"] == 0, "{status:#}");
+    let dial = status["handovers"]["failed_reasons"]["dial"].as_u64();
+    ensure!(dial.is_some_and(|failed| failed >= 4), "{status:#}");
+    let cause = status["last_failure"]["detail"].as_str();
+    ensure!(
+        cause.is_some_and(|cause| cause.contains("no answer in time")),
+        "{status:#}"
+    );
+    let metrics = relay.agent.get("/metrics").await?.body;
+    let line = "nats_mtls_relay_handover_total{result=\"failed\",reason=\"dial\"} ";
+    ensure!(metrics.contains(line), "{metrics}");
 
-    events.next_is(&Event::LameDuckMode).await?;
-    is_told(&relay, "expiry", "no answer in time").await?;
     tunnel.spare_those_that_are_there();
     tunnel.set_delay(Duration::ZERO);
-    events.next_is(&Event::Disconnected).await?;
-    events.next_is(&Event::Connected).await?;
-    let after = server.sees(NAME, relay.identity.fingerprint(), PATIENCE);
+    let after = server.sees(NAME, relay.identity.fingerprint(), LASTS + PATIENCE);
     ensure!(after.await?.cid != before.cid);
     client.flush().await?;
+    events.is_silent()?;
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! When a session moves: spread over time, a few at once, again after a failure, and in any case
-//! before its certificate expires.
+//! before its certificate expires, if that is possible.
 //!
 //! [`Turn`] decides, for one session, given the time. [`Pace`] is the shell that a session waits
 //! at. It must not know how a session moves. A session uses it so, from its own task:
@@ -11,8 +11,8 @@
 //!         permit = pace.permit(), if idle => {      // cancel safe: keeps its place in the queue
 //!             match hand_over(permit.is_forced()).await {
 //!                 Ok(new) => pace.moved(permit, &new.wire.snapshot),
-//!                 Err(_) if permit.is_forced() => fall_back_and_close(),
-//!                 Err(_) => pace.failed(permit),    // asked again after a backoff
+//!                 // asked again after a backoff, after the last call too
+//!                 Err(_) => pace.failed(permit),
 //!             }
 //!         }
 //!         …traffic…
@@ -105,8 +105,7 @@ impl Permit {
         }
     }
 
-    /// Whether this is the last chance: the certificate is about to expire, so that a failure is
-    /// followed by the fallback instead of another try.
+    /// Whether this is the last call: the certificate is about to expire, or has expired.
     pub(crate) const fn is_forced(&self) -> bool {
         self.forced
     }

@@ -106,6 +106,8 @@ impl Turn {
         self.failures = self.failures.saturating_add(1);
         let again = now + RETRY.wait_with(self.failures, random);
         match &mut self.plan {
+            // The last call failed too: what works is kept, also beyond the end of its certificate.
+            Plan::Go { due, force_at } if *force_at <= now => (*due, *force_at) = (again, again),
             Plan::Go { due, .. } | Plan::Leave { due } => *due = again,
             Plan::Stay | Plan::Hold { .. } => {}
         }
@@ -193,6 +195,19 @@ mod tests {
             let force_at = now + forced * SECOND;
             assert_eq!(turn.poll(now), Next::Ask { force_at }, "{lasts}");
             assert_eq!(turn.poll(force_at), Next::Force, "{lasts}");
+        }
+    }
+
+    #[test]
+    fn a_last_call_that_failed_is_repeated_with_a_backoff() {
+        let (mut turn, now) = told(4 * SECOND, Duration::ZERO, 0.0);
+        let mut at = now + 5 * SECOND;
+        for longest in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(turn.poll(at), Next::Force);
+            turn.handle_failed(at, 1.0);
+            let again = at + longest * SECOND;
+            assert_eq!(turn.poll(at), Next::Wait(Some(again)));
+            at = again;
         }
     }
 

@@ -81,7 +81,7 @@ pub enum HandoverReason {
     Expiry,
     /// The settings say so.
     Configured,
-    /// The client left on the way.
+    /// The client left, broke or was closed on the way.
     ClientLeft,
 }
 
@@ -102,6 +102,26 @@ impl HandoverReason {
         Self::Configured,
         Self::ClientLeft,
     ];
+
+    /// Whether a client that connects again by itself may get what the relay could not give it. Whoever
+    /// is refused a second connection would be refused the next one too.
+    pub(crate) const fn ends_with_a_reconnect(self) -> bool {
+        match self {
+            Self::SubscriptionDenied
+            | Self::Timeout
+            | Self::SlowClient
+            | Self::SignedNonce
+            | Self::Configured => true,
+            Self::Dial
+            | Self::Tls
+            | Self::Auth
+            | Self::Refused
+            | Self::UpstreamLost
+            | Self::Protocol
+            | Self::Expiry
+            | Self::ClientLeft => false,
+        }
+    }
 
     /// The metric label.
     #[must_use]

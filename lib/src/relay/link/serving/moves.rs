@@ -102,7 +102,9 @@ impl Serving {
         Flow::GoOn
     }
 
-    /// The session is where it was. It tries again, or, if this was the last chance, the client is told to leave.
+    /// The session is where it was, and tries again. If this was the last call and the client can help itself, it is told
+    /// to leave; otherwise it is never taken from a server that serves it: nats-server does not cut a connection whose
+    /// certificate has expired.
     pub(super) fn failed(&mut self, permit: Permit, reason: HandoverReason, detail: &str) {
         let is_forced = permit.is_forced();
         warn!(
@@ -114,7 +116,7 @@ impl Serving {
             far.did_not_move(format!("handover: {detail}"));
         }
         self.pace.failed(permit);
-        if is_forced && !self.leaving.is_decided() {
+        if is_forced && reason.ends_with_a_reconnect() && !self.leaving.is_decided() {
             self.fall_back(HandoverReason::Expiry, detail);
         }
     }
