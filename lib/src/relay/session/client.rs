@@ -113,7 +113,7 @@ impl Session {
             // What is written behind the last fence is answered behind it.
             let is_behind = self.handover.as_ref().is_some_and(Handover::has_cut);
             if self.client.options.verbose && is_behind {
-                next.surplus_ok += 1;
+                next.pings.wrote(1);
             }
         }
     }
@@ -128,7 +128,7 @@ impl Session {
         unsubscribe(&mut line, sid, None);
         self.inject(&line);
         if self.client.options.verbose {
-            self.current.surplus_ok += 1;
+            self.current.pings.wrote(1);
         }
     }
 

@@ -48,7 +48,8 @@ impl Session {
         // Also so that no queue group goes on to count on this member.
         self.interest.leave_current(&mut leaving);
         if self.client.options.verbose {
-            self.current.surplus_ok += memchr::memchr_iter(b'\n', &leaving).count();
+            let operations = memchr::memchr_iter(b'\n', &leaving).count();
+            self.current.pings.wrote(operations);
         }
         self.inject(&leaving);
         self.fence_current(Fence::Farewell);

@@ -74,8 +74,6 @@ pub(super) struct LinkState {
     pub(super) fate: Fate,
     /// `+OK`s are for what the relay wrote.
     pub(super) swallows_ok: bool,
-    /// So many more `+OK`s are, although the client's come again.
-    pub(super) surplus_ok: usize,
     /// The last INFO, as the server sent it, if the client has not had it.
     pub(super) unseen_info: Option<Vec<u8>>,
 }
@@ -88,7 +86,6 @@ impl LinkState {
             refusals: Refusals::default(),
             fate: Fate::Forward,
             swallows_ok: false,
-            surplus_ok: 0,
             unseen_info: None,
         }
     }
@@ -100,11 +97,6 @@ impl LinkState {
 
     /// Whether a `+OK` that came is none of the client's business.
     pub(super) fn swallow_ok(&mut self) -> bool {
-        if self.swallows_ok {
-            return true;
-        }
-        let surplus = self.surplus_ok > 0;
-        self.surplus_ok = self.surplus_ok.saturating_sub(1);
-        surplus
+        self.swallows_ok || self.pings.swallow_ok()
     }
 }

@@ -81,6 +81,18 @@ fn a_verbose_client_gets_no_answer_to_what_it_did_not_say() {
 }
 
 #[test]
+fn a_verbose_client_gets_its_answers_in_the_order_it_asked() {
+    let mut session = session(true);
+    server_heard(&mut session, b"SUB a 1\r\nPING\r\nPUB c 0\r\n\r\nPING\r\n");
+    session.begin_farewell();
+    let (heard, _) = server_heard(&mut session, b"");
+    assert_eq!(heard, "UNSUB 1\r\nPING\r\n");
+    let answers = b"+OK\r\nPONG\r\n+OK\r\nPONG\r\n+OK\r\nPONG\r\n";
+    let heard = client_heard(&mut session, answers);
+    assert_eq!(heard, "+OK\r\nPONG\r\n+OK\r\nPONG\r\n");
+}
+
+#[test]
 fn word_to_leave_waits_for_the_first_answer_and_for_the_end_of_a_message() {
     let mut session = session(false);
     server_heard(&mut session, b"PING\r\n");
