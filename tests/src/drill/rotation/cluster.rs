@@ -104,36 +104,48 @@ impl Cluster {
     }
 
     /// What the nodes logged as a warning or an error since it was asked last.
+    /// How busy the machine is does not count.
     pub(super) fn complaints(&mut self) -> Vec<Laggard> {
         let mut complaints = Vec::new();
         for (number, (node, read)) in (1..).zip(self.nodes.iter().zip(&mut self.read)) {
             let log = node.log();
             let news = log.get(*read..).unwrap_or_default();
             *read = log.len();
-            let lines = news
-                .lines()
-                .filter(|line| line.contains("[ERR]") || line.contains("[WRN]"));
+            let lines = news.lines().filter(|line| is_complaint(line));
             complaints.extend(lines.map(|line| Laggard::new(&format!("node {number}"), line)));
         }
         complaints
     }
 
-    /// Which connections ended since it was asked last, and what the nodes say why.
-    pub(super) async fn departures(&mut self) -> Result<Vec<Departure>> {
+    /// Which connections ended that were not judged yet, and what the nodes say why.
+    pub(super) async fn departures(&self) -> Result<Vec<Departure>> {
         let mut departures = Vec::new();
         for (node, server) in (1..).zip(&self.nodes) {
-            for connection in server.closed_connections().await? {
-                if self.gone.insert((node, connection.cid)) {
-                    departures.push(Departure {
-                        node,
-                        name: connection.name,
-                        reason: connection.reason,
-                    });
-                }
-            }
+            let closed = server.closed_connections().await?;
+            let closed = closed.into_iter().map(|connection| Departure {
+                node,
+                cid: connection.cid,
+                name: connection.name,
+                reason: connection.reason,
+            });
+            departures.extend(closed.filter(|one| !self.gone.contains(&(node, one.cid))));
         }
         Ok(departures)
     }
+
+    /// From now on only what ends later counts.
+    pub(super) fn judged(&mut self, departures: &[Departure]) {
+        let gone = departures.iter().map(|one| (one.node, one.cid));
+        self.gone.extend(gone);
+    }
+}
+
+/// What nats-server warns of when its machine is slow: nothing that a rotation does.
+const OF_A_SLOW_MACHINE: [&str; 2] = ["Readloop processing time: ", " took too long: "];
+
+fn is_complaint(line: &str) -> bool {
+    let is_slow = || OF_A_SLOW_MACHINE.iter().any(|words| line.contains(words));
+    line.contains("[ERR]") || line.contains("[WRN]") && !is_slow()
 }
 
 /// What a CA rotation changes on a server.
@@ -142,4 +154,41 @@ pub(super) enum Change {
     TrustBoth,
     PresentNew,
     TrustNewAlone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_machine_is_no_complaint_and_all_else_is() {
+        for (line, expected) in [
+            (
+                "[7] 2026/11/27 10:00:00 [INF] Reloaded server configuration",
+                false,
+            ),
+            (
+                "[7] 2026/11/27 10:00:00 [WRN] 127.0.0.1:1 - cid:9 - Readloop processing time: 2.1s",
+                false,
+            ),
+            (
+                "[7] 2026/11/27 10:00:00 [WRN] Internal subscription on \"$SYS.a\" took too long: 3s",
+                false,
+            ),
+            (
+                "[7] 2026/11/27 10:00:00 [WRN] Plaintext passwords detected",
+                true,
+            ),
+            (
+                "[7] 2026/11/27 10:00:00 [ERR] 127.0.0.1:1 - cid:9 - TLS handshake error: EOF",
+                true,
+            ),
+            (
+                "[7] 2026/11/27 10:00:00 [ERR] a route took too long: Readloop processing time: 2s",
+                true,
+            ),
+        ] {
+            assert_eq!(is_complaint(line), expected, "{line}");
+        }
+    }
 }

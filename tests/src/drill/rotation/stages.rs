@@ -171,6 +171,7 @@ impl Drill {
     async fn complaints(&mut self, members: &[usize]) -> Result<Vec<Laggard>> {
         let mut complaints = self.cluster.complaints();
         let departures = self.cluster.departures().await?;
+        self.cluster.judged(&departures);
         for (index, instance) in self.fleet.instances.iter_mut().enumerate() {
             let said = instance.listen();
             let expected = if members.contains(&index) {

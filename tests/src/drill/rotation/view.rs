@@ -28,6 +28,7 @@ pub(super) struct View(pub(super) Vec<Seat>);
 pub(super) struct Departure {
     /// Counted from 1.
     pub(super) node: usize,
+    pub(super) cid: u64,
     pub(super) name: String,
     /// As the server words it.
     pub(super) reason: String,
@@ -138,8 +139,17 @@ impl View {
     }
 }
 
+/// Whether a node has already recorded that a connection of that name ended, which it does a while after
+/// it shows the next one.
+pub(super) fn left(departures: &[Departure], name: &str) -> Result<(), Laggard> {
+    let is_gone = departures.iter().any(|one| one.name == name);
+    is_gone
+        .then_some(())
+        .ok_or_else(|| Laggard::new(name, "no node says that its old connection ended"))
+}
+
 /// Which connections of the fleet ended although they should not have, or not once, or not because the
-/// client left.
+/// client left. Whether they ended at all was waited for.
 pub(super) fn lost(departures: &[Departure], fleet: &[&str], members: &[&str]) -> Vec<Laggard> {
     let mut lost = Vec::new();
     for name in fleet {
@@ -222,6 +232,7 @@ mod tests {
     fn who_moves_leaves_one_connection_and_by_itself() {
         let gone = |name: &str, reason: &str| Departure {
             node: 2,
+            cid: 7,
             name: name.to_owned(),
             reason: reason.to_owned(),
         };
@@ -231,6 +242,8 @@ mod tests {
             lost.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let preflight = gone("a preflight", "Client Closed");
+        assert!(left(&[gone("b", "Client Closed"), preflight.clone()], "a").is_err());
+        assert!(left(std::slice::from_ref(&closed), "a").is_ok());
         assert!(lost(&[closed.clone(), preflight], &["a"]).is_empty());
         assert!(lost(&[], &[]).is_empty());
         assert_eq!(lost(&[], &["b"]), ["b: 0 of its connections ended, not 1"]);

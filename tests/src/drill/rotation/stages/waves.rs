@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::{Drill, milliseconds, picture};
 use crate::drill::rotation::Sabotage;
 use crate::drill::rotation::report::{Stage, Wave};
-use crate::drill::rotation::view::{Laggard, View};
+use crate::drill::rotation::view::{Departure, Laggard, View, left};
 use crate::pki::Authority;
 use crate::wait::eventually;
 
@@ -51,13 +51,16 @@ impl Drill {
         let window = self.plan.wave_window();
         let converged = eventually(window, "the wave converges", || async {
             let now = self.cluster.view().await?;
-            Ok(self.laggards(&now, members).await.is_empty().then_some(now))
+            let gone = self.cluster.departures().await?;
+            let laggards = self.laggards(&now, &gone, members).await;
+            Ok(laggards.is_empty().then_some(now))
         })
         .await;
         let took = milliseconds(began.elapsed());
         let Ok(now) = converged else {
             let now = self.cluster.view().await?;
-            let mut laggards = self.laggards(&now, members).await;
+            let gone = self.cluster.departures().await?;
+            let mut laggards = self.laggards(&now, &gone, members).await;
             for laggard in &mut laggards {
                 if let Some(instance) = self.fleet.named(&laggard.instance) {
                     laggard.why = format!("{}; {}", laggard.why, instance.excuse().await);
@@ -117,7 +120,7 @@ impl Drill {
 
     /// Who of the wave is not there yet: by the servers' view first, then by what it says itself, in its
     /// status and its log.
-    async fn laggards(&self, now: &View, members: &[usize]) -> Vec<Laggard> {
+    async fn laggards(&self, now: &View, gone: &[Departure], members: &[usize]) -> Vec<Laggard> {
         let mut laggards = Vec::new();
         for instance in members
             .iter()
@@ -125,6 +128,8 @@ impl Drill {
         {
             let fingerprint = instance.identity.fingerprint();
             if let Err(laggard) = now.moved(&self.before, &instance.name, fingerprint) {
+                laggards.push(laggard);
+            } else if let Err(laggard) = left(gone, &instance.name) {
                 laggards.push(laggard);
             } else if let Err(error) = instance.agrees().await {
                 laggards.push(Laggard::new(&instance.name, error.to_string()));
