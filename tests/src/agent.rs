@@ -1,6 +1,7 @@
 //! The binary `nats-mtls-agent`, built, run and killed on drop.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -283,6 +284,26 @@ pub fn skipped_without_namespaces() -> Result<bool> {
     ensure!(std::env::var("CI").as_deref() != Ok("true"), "{words}");
     // Only the macros are captured.
     writeln!(std::io::stderr(), "{words}")?;
+    Ok(true)
+}
+
+/// For a test that runs programs as other users, as a CI may not. Says so, in `$NOT_CHECKED` too.
+///
+/// # Errors
+/// When it cannot be said.
+pub fn skipped_without_root() -> Result<bool> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(false);
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    writeln!(
+        std::io::stderr(),
+        "SKIPPED {test}: only root may become another user"
+    )?;
+    if let Some(file) = std::env::var_os("NOT_CHECKED") {
+        let mut file = OpenOptions::new().append(true).create(true).open(file)?;
+        writeln!(file, "{test} (not root)")?;
+    }
     Ok(true)
 }
 
