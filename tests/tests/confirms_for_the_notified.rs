@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use async_nats::{Client, ConnectOptions};
+use futures_util::future::try_join_all;
 use nats_mtls_tests::agent::{Agent, AgentCommand};
 use nats_mtls_tests::files::{Contents, PlainFiles};
 use nats_mtls_tests::metrics::Scrape;
@@ -15,12 +16,15 @@ use nats_mtls_tests::process::Process;
 use nats_mtls_tests::server::{NatsServer, ServerSettings};
 use nats_mtls_tests::tls::TlsVersion;
 use nats_mtls_tests::wait::{PATIENCE, eventually};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const SERVICE: &str = "orders";
 /// More than the agent asks for at once.
-const OTHERS: usize = 120;
+const OTHERS: usize = 1_100;
+/// At the same time, so that a slow machine is done with each before it is too late.
+const BATCH: usize = 20;
 
 struct Bench {
     authority: Authority,
@@ -207,6 +211,9 @@ async fn nobody_of_that_name_is_not_confirmed() -> Result<()> {
 /// One of several that stayed behind is enough, on whichever server and page it is.
 #[tokio::test]
 async fn every_connection_of_the_name_counts_on_every_server_and_page() -> Result<()> {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files)?;
     let mut bench = Bench::new()?;
     let settings = ServerSettings::new(&bench.authority);
     let servers = NatsServer::start_cluster(settings, 2).await?;
@@ -222,10 +229,13 @@ async fn every_connection_of_the_name_counts_on_every_server_and_page() -> Resul
     let crowd = bench.authority.issue(&LeafSpec::client("crowd"));
     let crowd = TlsVersion::Tls13.fixed_config(&crowd, &bench.authority.root_pem())?;
     let mut others = Vec::new();
-    for _ in 0..OTHERS {
-        let options = ConnectOptions::new().name("crowd").require_tls(true);
-        let options = options.tls_client_config(crowd.clone());
-        others.push(options.connect(two.url()).await?);
+    for _ in 0..OTHERS / BATCH {
+        let batch = (0..BATCH).map(|_| {
+            let options = ConnectOptions::new().name("crowd").require_tls(true);
+            let options = options.tls_client_config(crowd.clone());
+            options.connect(two.url())
+        });
+        others.extend(try_join_all(batch).await?);
     }
     let last = bench.service(two).await?;
     verdict(&agent, 1, "confirmed").await?;

@@ -28,8 +28,12 @@ use crate::notify::{self, Feed, News, Tell};
 
 /// One look: connect, ask, answer.
 const LOOK: Duration = Duration::from_secs(5);
+/// The same for every connection of a server, page by page.
+const LOOK_AT_ALL: Duration = Duration::from_secs(60);
 /// A reload takes milliseconds, a restart seconds.
 const SOON: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+/// A big server works for each look at all its connections.
+const SOON_AT_ALL: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
 /// Each look is a line in the server's log.
 const LATE: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 
@@ -55,12 +59,15 @@ impl Confirmer {
         let subject = config.as_ref().map(|config| &config.subject);
         let board = Board::new(subject.map(target), subject.and_then(Subject::name));
         let confirmer = config.map(|config| Self {
-            subject: Arc::new(config.subject),
             confirmation: Confirmation::new(Pace {
                 within: config.within,
-                soon: SOON,
+                soon: match target(&config.subject) {
+                    Target::Clients => SOON_AT_ALL,
+                    Target::Connection | Target::Server => SOON,
+                },
                 late: LATE,
             }),
+            subject: Arc::new(config.subject),
             status,
             hooks,
             board: board.clone(),
@@ -182,6 +189,10 @@ async fn next<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -
 }
 
 async fn look(subject: Arc<Subject>, news: Arc<News>, status: StatusHandle) -> Answer {
+    let limit = match target(&subject) {
+        Target::Clients => LOOK_AT_ALL,
+        Target::Connection | Target::Server => LOOK,
+    };
     let looked = async {
         match &*subject {
             Subject::Own { monitoring } => match known(&status, news.generation()) {
@@ -198,9 +209,9 @@ async fn look(subject: Arc<Subject>, news: Arc<News>, status: StatusHandle) -> A
             },
         }
     };
-    timeout(LOOK, looked)
+    timeout(limit, looked)
         .await
-        .unwrap_or_else(|_| Answer::NotSeen(format!("no answer within {LOOK:?}")))
+        .unwrap_or_else(|_| Answer::NotSeen(format!("no answer within {limit:?}")))
 }
 
 /// The agent's own connection, once it has moved to this generation.
@@ -235,7 +246,71 @@ fn has_moved(generation: Option<u64>, wanted: u64) -> Result<(), Answer> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
+    use axum::Router;
+    use axum::http::Uri;
+    use axum::routing::get;
+    use nats_mtls::{CertificateManager, Files};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::config::ConfirmConfig;
+    use crate::notify::testing;
+
+    /// Monitoring of a server with so many connections that all present this leaf, where a page takes its time.
+    async fn monitoring(count: usize, leaf: &'static str, pause: Duration) -> String {
+        let page = move |uri: Uri| async move {
+            tokio::time::sleep(pause).await;
+            let query = uri.query().unwrap_or_default().to_owned();
+            let number = |key: &str| -> usize {
+                let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+                pairs
+                    .find(|(name, _)| *name == key)
+                    .unwrap()
+                    .1
+                    .parse()
+                    .unwrap()
+            };
+            let (limit, offset) = (number("limit"), number("offset"));
+            let mut body = r#"{"server_id":"NA","connections":["#.to_owned();
+            for cid in (0..count).skip(offset).take(limit) {
+                let comma = if cid == offset { "" } else { "," };
+                let certificates = format!(r#"[{{"cert_sha256":"{leaf}"}}]"#);
+                write!(
+                    body,
+                    r#"{comma}{{"cid":{cid},"name":"orders","tls_peer_certs":{certificates}}}"#
+                )
+                .unwrap();
+            }
+            body + "]}"
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = Router::new().route("/connz", get(page));
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_big_and_slow_server_is_looked_through() {
+        let (news, _folder) = testing::news().await;
+        let files = Files::new(&news.paths.certificate, &news.paths.key, &news.paths.roots);
+        let manager = CertificateManager::builder()
+            .files(files)
+            .build()
+            .await
+            .unwrap();
+        // Slower in all than one question may be.
+        let pause = Duration::from_millis(1_800);
+        let url = monitoring(2_500, news.fingerprint().leak(), pause).await;
+        let subject = Subject::Clients {
+            name: "orders".to_owned(),
+            monitoring: ConfirmConfig::monitoring(&[url]).unwrap(),
+        };
+        let answer = look(Arc::new(subject), Arc::new(news), manager.status_handle()).await;
+        assert_eq!(answer, Answer::Seen);
+    }
 
     #[test]
     fn the_own_connection_is_looked_at_once_it_has_moved() {

@@ -4,11 +4,14 @@
 mod connz;
 mod pages;
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode, header};
 use futures_util::future::join_all;
 use serde::Deserialize;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 pub(super) use connz::Known;
 
@@ -18,8 +21,10 @@ use crate::exchange::exchange;
 use connz::{Connz, Tally};
 use pages::Walk;
 
-/// A page of connections with long chains, or the variables of a server with many options.
-const BODY_BYTES: usize = 1024 * 1024;
+/// A full page leaves 8 KiB for a connection: far more than one with a long chain and a JWT has.
+const BODY_BYTES: usize = pages::PAGE * 8 * 1024;
+/// One question: connect, ask, answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `/varz`, as far as it is read.
 #[derive(Debug, Deserialize)]
@@ -92,7 +97,14 @@ fn foreign(url: &HttpUrl, path: &str) -> String {
     format!("{url}/{path} is not nats-server's monitoring")
 }
 
+/// The time is that of one question, so that a server with many pages gets more of it.
 async fn ask(url: &HttpUrl, path: &str) -> Result<Bytes, String> {
+    timeout(PATIENCE, exchanged(url, path))
+        .await
+        .unwrap_or_else(|_| Err(format!("{url} does not answer within {PATIENCE:?}")))
+}
+
+async fn exchanged(url: &HttpUrl, path: &str) -> Result<Bytes, String> {
     let stream = TcpStream::connect((url.host(), url.port()))
         .await
         .map_err(|error| format!("cannot connect to {url}: {error}"))?;

@@ -4,11 +4,13 @@
 
 use super::connz::Connection;
 
-/// A page is far below the limit of a body.
-const PAGE: usize = 100;
-const OVERLAP: usize = 10;
-/// Steps back included.
-const MOST_PAGES: u32 = 300;
+/// nats-server sorts all its connections for each page, so there should be few. What it gives unasked.
+pub(super) const PAGE: usize = 1024;
+const OVERLAP: usize = 128;
+/// Where the overlap was not enough. Not a whole page: that would find little that is new.
+const BACK: usize = PAGE / 2;
+/// Steps back included; 64,000 connections without.
+const MOST_PAGES: u32 = 72;
 
 /// Oldest connection first: their numbers grow.
 #[derive(Debug, Default)]
@@ -41,7 +43,7 @@ impl Walk {
         let last = self.last;
         let is_missing_some = self.offset > 0 && page.first().map(|first| first.cid) > last;
         let page: &'a [Connection] = if is_missing_some || page.is_empty() && self.offset > 0 {
-            self.offset = self.offset.saturating_sub(PAGE);
+            self.offset = self.offset.saturating_sub(BACK);
             &[]
         } else {
             self.is_complete = page.len() < PAGE;
@@ -76,23 +78,24 @@ mod tests {
 
     #[test]
     fn each_is_handed_out_once() {
-        for count in [0, 1, 99, 100, 101, 190, 191, 1000] {
+        for count in [0, 1, 1023, 1024, 1025, 1919, 1920, 1921, 10_000] {
             let all: Vec<u64> = (5..5 + count).collect();
             let (handed_out, walk) = walk(|_| all.clone());
             assert!(walk.is_complete(), "{count}");
             assert_eq!(handed_out, all);
+            assert!(walk.pages <= 12, "{count}: {} questions", walk.pages);
         }
     }
 
     #[test]
     fn none_that_stays_is_left_out_while_others_end() {
-        for ending in [1, 9, 10, 11, 50, 95] {
-            let at_first: Vec<u64> = (0..400).collect();
+        for ending in [1, 127, 128, 129, 500, 1000] {
+            let at_first: Vec<u64> = (0..4_000).collect();
             // Of the oldest, and more of them before each question.
-            let server = |asked: u32| at_first[(ending * asked as usize).min(300)..].to_vec();
+            let server = |asked: u32| at_first[(ending * asked as usize).min(3_000)..].to_vec();
             let (handed_out, walk) = walk(server);
             assert!(walk.is_complete(), "{ending}");
-            let stayed: Vec<u64> = (300..400).collect();
+            let stayed: Vec<u64> = (3_000..4_000).collect();
             assert!(handed_out.ends_with(&stayed), "{ending}: {handed_out:?}");
             assert!(handed_out.is_sorted_by(|a, b| a < b));
         }
