@@ -94,6 +94,19 @@ fn a_set_in_place_of_one_that_is_gone_is_not_the_first() {
     assert_eq!(publication.known, Known::Untold);
 }
 
+/// A kill before the hooks were run must not make it a set that they know.
+#[test]
+fn a_set_in_a_directory_that_was_emptied_meanwhile_is_not_the_first() {
+    let directory = scratch();
+    let mut writer = writer(&directory);
+    writer.expect_readers();
+    let publication = writer.publish(&contents("a"), &set_name(1)).unwrap();
+    assert_eq!(publication.known, Known::Untold);
+    drop(writer);
+    let again = super::writer(&directory).publish(&contents("a"), &set_name(2));
+    assert_eq!(again.unwrap().known, Known::Untold);
+}
+
 #[test]
 fn killed_while_it_is_recorded_it_was_told_or_it_was_not() {
     for fate in [Fate::DiesBefore, Fate::DiesAfter] {
