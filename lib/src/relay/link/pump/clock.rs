@@ -51,6 +51,9 @@ impl<C: Stream, U: Stream> Pump<C, U> {
         cx: &mut Context<'_>,
         now: Instant,
     ) -> Result<(), Outcome> {
+        if self.client_stalls.is_some() {
+            self.session.client_is_behind(now);
+        }
         if self.session.poll_timeout().is_some_and(|due| due <= now) {
             self.session.handle_timeout(now);
             self.settle(cx, now);

@@ -89,6 +89,17 @@ impl Session {
         })
     }
 
+    /// The client takes nothing of what waits for it. Behind the cut the answers of the servers are behind that: they are
+    /// not late, and how long a client may pause is not decided here.
+    pub(crate) fn client_is_behind(&mut self, now: Instant) {
+        let step = self.settings.timing.step;
+        if let Some(handover) = &mut self.handover
+            && handover.has_cut()
+        {
+            handover.deadline = now + step;
+        }
+    }
+
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         let Some(handover) = &self.handover else {

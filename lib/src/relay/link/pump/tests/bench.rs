@@ -14,7 +14,7 @@ use crate::relay::link::pump::{Outcome, Patience, Pump};
 use crate::relay::protocol::{InfoRewrite, ParseLimits, ServerInfo};
 use crate::relay::report::{Board, Meter};
 use crate::relay::session::{
-    ClientOptions, HandoverTiming, InterestLimits, Session, SessionSettings,
+    ClientOptions, HandoverTiming, InterestLimits, Move, Session, SessionSettings,
 };
 
 pub(super) const INFO: &[u8] = br#"{"server_id":"S","max_payload":1048576,"headers":true}"#;
@@ -163,6 +163,19 @@ impl Bench {
             Poll::Ready(outcome) => Some(outcome),
             Poll::Pending => None,
         }
+    }
+
+    /// The beginning of a handover.
+    pub(super) fn begin_handover(&mut self) -> Scripted {
+        let next = Scripted::default();
+        let move_to = Move {
+            info: INFO.to_vec(),
+            is_same_server: true,
+            is_forced: false,
+        };
+        let port = Port::new(next.clone(), b"");
+        self.pump.begin_handover(port, move_to);
+        next
     }
 
     /// Another server, whose CONNECT was accepted.

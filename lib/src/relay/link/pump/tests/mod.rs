@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Outcome, Patience};
 use crate::relay::session::{Event, Link, Loss};
-use bench::Bench;
+use bench::{Bench, Scripted};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -194,4 +194,44 @@ async fn a_client_is_not_stale_while_it_is_not_read() {
     assert!(bench.turn().is_none());
     tokio::time::advance(9 * SECOND).await;
     assert!(bench.turn().is_none());
+}
+
+/// Behind the cut of a handover, where there is no way back.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_pauses_does_not_make_its_server_late() {
+    let mut bench = Bench::new(patience());
+    bench.client.says("SUB a 1\r\n");
+    assert!(bench.turn().is_none());
+    let next = bench.begin_handover();
+    let answer = |server: &Scripted, told: String| {
+        let pings = told.matches("PING").count();
+        if pings > 0 {
+            server.says("PONG\r\n".repeat(pings));
+        }
+    };
+    loop {
+        assert!(bench.turn().is_none());
+        answer(&next, next.heard());
+        let told = bench.server.heard();
+        if told.contains("UNSUB") {
+            break;
+        }
+        answer(&bench.server, told);
+    }
+    bench.client.dawdles(true);
+    let message = format!("MSG a 1 100000\r\n{}\r\n", "x".repeat(100_000));
+    bench.server.says(message.repeat(2) + "PONG\r\nPONG\r\n");
+    // The longest step takes 2 s, a client may take nothing for 10 s.
+    for _ in 0..9 {
+        assert!(bench.turn().is_none());
+        tokio::time::advance(SECOND).await;
+    }
+    assert!(bench.turn().is_none());
+    bench.client.dawdles(false);
+    let outcome = bench.turn();
+    assert!(
+        matches!(outcome, Some(Outcome::Event(Event::Switched { .. }))),
+        "{outcome:?}"
+    );
+    assert!(bench.client.heard().starts_with(&message.repeat(2)));
 }
