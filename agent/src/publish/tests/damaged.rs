@@ -92,7 +92,7 @@ fn a_set_of_another_user_is_replaced_and_holds_up_the_removal_of_no_other() {
     let directory = scratch();
     publish(&directory, "a", 1).unwrap();
     let storage = OfAnother {
-        directory: Directory::open(directory.path()).unwrap(),
+        directory: open(directory.path()),
         set: set_name(1),
     };
     let mut writer = Writer::new(storage, directory.path().to_owned());

@@ -76,7 +76,7 @@ impl Storage for Witness {
 }
 
 fn witness(directory: &TempDir) -> Writer<Witness> {
-    let storage = Directory::open(directory.path()).unwrap();
+    let storage = open(directory.path());
     let storage = Witness(storage.flushing_with(remember));
     Writer::new(storage, directory.path().to_owned())
 }

@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -137,9 +139,20 @@ fn set_name(second: u32) -> SetName {
     SetName::parse(name.as_ref()).unwrap()
 }
 
+/// Tests that start processes run beside these: between fork and exec such a child holds whatever lock was just let go.
+fn open(path: &Path) -> Directory {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Directory::open(path) {
+            Err(PublishError::Locked { .. }) if Instant::now() < deadline => thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 fn writer(directory: &TempDir) -> Writer<Directory> {
     let path = directory.path();
-    Writer::new(Directory::open(path).unwrap(), path.to_owned())
+    Writer::new(open(path), path.to_owned())
 }
 
 fn publish(directory: &TempDir, text: &str, second: u32) -> Result<Published, PublishError> {
@@ -155,7 +168,7 @@ fn publish_unluckily(
     fate: Fate,
 ) -> Option<Result<Published, PublishError>> {
     let storage = Unlucky {
-        directory: Directory::open(directory.path()).unwrap(),
+        directory: open(directory.path()),
         luck: Cell::new(luck),
         fate,
     };
@@ -402,23 +415,23 @@ fn what_is_foreign_and_not_in_the_way_is_left_where_it_is() {
 #[test]
 fn a_directory_that_cannot_be_one_is_named_with_a_way_out() {
     let parent = scratch();
-    let open = |path: &Path| Directory::open(path).unwrap_err().to_string();
+    let refused = |path: &Path| Directory::open(path).unwrap_err().to_string();
     let missing = parent.path().join("missing");
-    let error = open(&missing);
+    let error = refused(&missing);
     assert!(
         error.contains("missing: cannot open") && error.contains("Create it"),
         "{error}"
     );
     let file = parent.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = open(&file);
+    let error = refused(&file);
     assert!(error.contains("Name a directory"), "{error}");
 }
 
 #[test]
 fn two_agents_do_not_share_a_directory() {
     let directory = scratch();
-    let first = Directory::open(directory.path()).unwrap();
+    let first = open(directory.path());
     let error = Directory::open(directory.path()).unwrap_err();
     assert!(matches!(error, PublishError::Locked { .. }));
     assert!(
@@ -426,7 +439,7 @@ fn two_agents_do_not_share_a_directory() {
         "{error}"
     );
     drop(first);
-    Directory::open(directory.path()).unwrap();
+    open(directory.path());
 }
 
 #[test]
@@ -434,7 +447,7 @@ fn a_directory_that_was_replaced_is_noticed() {
     let parent = scratch();
     let path = parent.path().join("a");
     fs::create_dir(&path).unwrap();
-    let directory = Directory::open(&path).unwrap();
+    let directory = open(&path);
     assert!(directory.is_in_place());
     fs::rename(&path, parent.path().join("b")).unwrap();
     assert!(!directory.is_in_place());

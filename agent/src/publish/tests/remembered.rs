@@ -116,7 +116,7 @@ fn killed_while_it_is_recorded_it_was_told_or_it_was_not() {
             publish(&directory, "former", 1).unwrap();
             publish(&directory, "a", 2).unwrap();
             let storage = Unlucky {
-                directory: Directory::open(directory.path()).unwrap(),
+                directory: open(directory.path()),
                 luck: Cell::new(luck),
                 fate,
             };
