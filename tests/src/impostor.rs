@@ -1,6 +1,5 @@
 //! A server that keeps to a script instead of the protocol.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
@@ -31,7 +30,6 @@ pub struct Script {
 pub struct Impostor {
     port: u16,
     script: Arc<Mutex<Script>>,
-    visits: Arc<AtomicU64>,
 }
 
 impl Impostor {
@@ -44,12 +42,10 @@ impl Impostor {
         let impostor = Self {
             port: listener.local_addr()?.port(),
             script: Arc::default(),
-            visits: Arc::default(),
         };
-        let (script, visits) = (Arc::clone(&impostor.script), Arc::clone(&impostor.visits));
+        let script = Arc::clone(&impostor.script);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                visits.fetch_add(1, Ordering::SeqCst);
                 let script = script.lock().unwrap_or_else(PoisonError::into_inner);
                 // Whoever goes away has done so for its own reasons.
                 tokio::spawn(play(stream, script.clone()));
@@ -73,12 +69,6 @@ impl Impostor {
     #[must_use]
     pub fn url(&self) -> String {
         format!("tls://{}", self.label())
-    }
-
-    /// How often somebody came.
-    #[must_use]
-    pub fn visits(&self) -> u64 {
-        self.visits.load(Ordering::SeqCst)
     }
 }
 
