@@ -32,6 +32,11 @@ impl Refusals {
         self.too_many += 1;
     }
 
+    /// How many were one too many since the last PONG.
+    pub(super) fn take_too_many(&mut self) -> usize {
+        usize::try_from(std::mem::take(&mut self.too_many)).unwrap_or(usize::MAX)
+    }
+
     /// A subscription ended, or was refused for a reason of its own.
     pub(super) fn blur(&mut self) {
         self.is_unclear = true;

@@ -60,6 +60,18 @@ impl Interest {
         }
     }
 
+    /// The next connection's server had no room for so many of what it was told last, queue members or others: the newest.
+    pub(crate) fn too_many_on_next(&mut self, too_many: usize, queue: bool) {
+        let mut told: Vec<_> = self.slots.iter_mut().flatten().collect();
+        told.retain(|(_, known)| {
+            known.is_on_next() && !known.is_fenced() && known.is_queue() == queue
+        });
+        told.sort_unstable_by_key(|(serial, _)| std::cmp::Reverse(*serial));
+        for (_, known) in told.into_iter().take(too_many) {
+            known.passage = Passage::Refused;
+        }
+    }
+
     /// Unsubscribes everything on the current connection.
     pub(crate) fn leave_current(&self, out: &mut Vec<u8>) {
         for known in self.live() {

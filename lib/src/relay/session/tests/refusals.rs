@@ -140,6 +140,32 @@ fn where_it_is_unclear_which_was_one_too_many_the_client_stays() {
     assert_eq!(script.events, [Event::GivenUp(Abort::Refused { text })]);
 }
 
+#[test]
+fn a_forced_move_leaves_what_the_next_server_has_no_room_for() {
+    let mut script = Script::new(settings(), PLAIN);
+    script
+        .client("SUB a 1\r\nUNSUB 1\r\nSUB b 2\r\nSUB c 3\r\nSUB d q 4\r\nPING\r\n")
+        .unwrap();
+    script.current(TOO_MANY);
+    script.current("PONG\r\n");
+    script.heard();
+    script.begin(true, true);
+    script.answer(Link::Current);
+    let told = script.told_to(Link::Next);
+    assert_eq!(told, "SUB b 2\r\nSUB c 3\r\nPING\r\n");
+    script.next(TOO_MANY.to_owned() + "PONG\r\n");
+    script.finish();
+    assert_eq!(script.switches(), 1, "{:?}", script.events);
+    let heard = script.heard();
+    assert!(heard.starts_with(TOO_MANY), "{heard}");
+    assert_eq!(heard.matches("-ERR").count(), 1, "{heard}");
+    script.begin(true, false);
+    let moved = script.finish();
+    assert!(moved.starts_with("SUB b 2\r\nPING"), "{moved}");
+    assert!(moved.contains("SUB d q 4\r\n"), "{moved}");
+    assert!(!moved.contains("SUB c"), "{moved}");
+}
+
 /// The next connection refuses one of two, and the client has to move.
 fn forced() -> Script {
     let mut script = Script::new(settings(), PLAIN);

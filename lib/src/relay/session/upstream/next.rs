@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use crate::relay::protocol::{ServerInfo, ServerOp, Step};
-use crate::relay::session::denied::Denial;
+use crate::relay::session::denied::{Denial, TOO_MANY};
 use crate::relay::session::handover::Abort;
 use crate::relay::session::link::{Fate, Held};
-use crate::relay::session::pings::Owner;
+use crate::relay::session::pings::{Fence, Owner};
 use crate::relay::session::{Session, UpstreamError, Verdict};
 
 impl Session {
@@ -112,9 +112,11 @@ impl Session {
             ServerOp::Ping => self.transmit.next.extend_from_slice(b"PONG\r\n"),
             ServerOp::Pong => {
                 if let Some((owner, written)) = next.pings.answered() {
-                    // A refusal gave the handover up.
+                    let too_many = next.refusals.take_too_many();
                     next.refusals.answered(written);
                     if let Owner::Relay(fence, number) = owner {
+                        let is_queue = fence == Fence::Queue;
+                        self.interest.too_many_on_next(too_many, is_queue);
                         self.passed(fence, number, now);
                         return Ok(true);
                     }
@@ -135,6 +137,13 @@ impl Session {
             return false;
         }
         let room = self.settings.pending_bytes;
+        if text.eq_ignore_ascii_case(TOO_MANY) && handover.tells_refusal(text, room) {
+            // Which it is is known at the next PONG.
+            if let Some(next) = &mut self.next {
+                next.refusals.one_too_many();
+            }
+            return false;
+        }
         let abort = match Denial::parse(text) {
             Some(denial) if handover.tells_refusal(text, room) => {
                 self.interest.refused_on_next(&denial.meant());
