@@ -30,6 +30,7 @@ impl FrameHasher {
 }
 
 /// A frame that the client got from the current connection.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Delivered {
     pub(crate) key: Key,
     pub(crate) hash: FrameHash,
