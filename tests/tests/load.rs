@@ -80,6 +80,25 @@ async fn everything_comes_once_and_in_order_where_nothing_is_between() -> Result
     Ok(())
 }
 
+/// A server of a cluster hears later than its neighbour what a client of that one subscribes to.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_missing_because_interest_travels() -> Result<()> {
+    let authority = Authority::new("root");
+    let settings = ServerSettings::new(&authority);
+    let (servers, routes) = NatsServer::start_tunnelled_cluster(settings, 2).await?;
+    routes.delay(0, 1, Duration::from_millis(30));
+    let identity = authority.issue(&LeafSpec::client("load"));
+    let endpoint = |server: &NatsServer| {
+        let config = TlsVersion::Tls13.fixed_config(&identity, &authority.root_pem())?;
+        Ok::<_, anyhow::Error>(Endpoint::tls(server.port(), config))
+    };
+    let [session, peer] = [endpoint(&servers[0])?, endpoint(&servers[1])?];
+    let talking = Conversation::start(&session, &peer, &topic(), Clock::start())?;
+    let verdict = talk(talking).await?;
+    assert_eq!(verdict.up.plus(verdict.down).wrong(), 0, "{verdict:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_delay_is_seen_as_a_delay_and_as_nothing_else() -> Result<()> {
     const DELAY: Duration = Duration::from_millis(30);

@@ -1,7 +1,8 @@
 //! One session under load in both directions, and a peer that talks with it: what is lost,
 //! repeated or held up is the session's doing.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -9,10 +10,13 @@ use super::inbox::{Book, Inbox};
 use super::ledger::Tally;
 use super::publisher::{Plan, Publisher};
 use super::{Clock, Endpoint, Hello, Pace};
-use crate::wait::eventually;
+use crate::wait::{PATIENCE, eventually};
 
 /// How long the last messages may take. What has not come by then is lost.
 const LAST_MESSAGES: Duration = Duration::from_secs(3);
+
+/// Between two greetings.
+const GREETING: Duration = Duration::from_millis(1);
 
 /// A conversation to be had.
 #[derive(Debug, Clone)]
@@ -66,6 +70,8 @@ impl Conversation {
         };
         let session = open(session, name, &down, 1)?;
         let peer = open(peer, &format!("{name}-peer"), &up, 0)?;
+        greet(&session, &up, &peer)?;
+        greet(&peer, &down, &session)?;
         let publish = |from: &Inbox, subject: &str, publisher| {
             let plan = Plan {
                 subject: subject.to_owned(),
@@ -121,6 +127,19 @@ impl Verdict {
         let longest = |book: &Book| book.read(|ledger| ledger.longest_stall(from, until));
         self.books.iter().map(longest).max().unwrap_or_default()
     }
+}
+
+/// Publishes until the other one hears it: a server that has confirmed a subscription has not told the others of its
+/// cluster yet, and what is published there before is for nobody.
+fn greet(from: &Inbox, subject: &str, to: &Inbox) -> Result<()> {
+    let began = Instant::now();
+    while !to.book().was_greeted() {
+        ensure!(began.elapsed() < PATIENCE, "{subject} is not heard");
+        from.line()
+            .send(format!("PUB {subject} 0\r\n\r\n").as_bytes())?;
+        thread::sleep(GREETING);
+    }
+    Ok(())
 }
 
 /// Waits for the last messages, then the verdict; `up` comes first.

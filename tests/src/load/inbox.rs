@@ -1,6 +1,6 @@
 //! A client that keeps the ledger of what one publisher sends it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
@@ -14,6 +14,7 @@ use super::{Client, Clock, Endpoint, Hello, Ledger, Line};
 pub struct Book {
     ledger: Arc<Mutex<Ledger>>,
     received: Arc<AtomicU64>,
+    was_greeted: Arc<AtomicBool>,
     publisher: u32,
     size: usize,
     clock: Clock,
@@ -26,6 +27,7 @@ impl Book {
         Self {
             ledger: Arc::default(),
             received: Arc::default(),
+            was_greeted: Arc::default(),
             publisher,
             size,
             clock,
@@ -42,6 +44,12 @@ impl Book {
             None => ledger.arrived_damaged(),
         });
         self.received.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a message without a payload has arrived: it is in no ledger.
+    #[must_use]
+    pub fn was_greeted(&self) -> bool {
+        self.was_greeted.load(Ordering::Relaxed)
     }
 
     /// How many arrived so far.
@@ -74,7 +82,10 @@ impl Inbox {
         client.flush()?;
         let listener = book.clone();
         Ok(Self {
-            listening: client.listen(move |message| listener.enter(message.payload))?,
+            listening: client.listen(move |message| match message.payload {
+                [] => listener.was_greeted.store(true, Ordering::Relaxed),
+                payload => listener.enter(payload),
+            })?,
             book,
         })
     }
