@@ -24,9 +24,10 @@ use nats_mtls_tests::tls::TlsVersion;
 /// Messages a second each way, over all sessions.
 const RATE: f64 = 20_000.0;
 const SESSIONS: usize = 4;
-/// Far above what a handover takes, far below what a time limit of the relay would add. The exact
-/// bound is measured by `scripts/bench`, in release and on a machine that does nothing else.
-const LONGEST: Duration = Duration::from_millis(250);
+/// Far above what a handover takes on a machine that is busy with other things, far below what a
+/// time limit of the relay would add. The exact bound is measured by `scripts/bench`, in release and
+/// on a machine that does nothing else.
+const LONGEST: Duration = Duration::from_secs(1);
 
 struct Scene {
     authority: Authority,
