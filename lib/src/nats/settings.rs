@@ -181,15 +181,14 @@ impl ConnectSettings {
     ///
     /// # What it costs
     /// Each message passes through the process once more. Beside a direct connection, in turns within
-    /// one run on 2 cores that other work had most of the time, which is why only the ratios count
-    /// (`scripts/bench service_handover`):
+    /// one run on 2 cores (`scripts/bench service_handover`):
     ///
     /// | | with handover, as a share of direct |
     /// |---|---|
-    /// | publishing, 128 B and 16 KiB | 0.90 and 0.78 of the rate |
-    /// | subscribing, 128 B and 16 KiB | 1.23 and 0.91 of the rate: a core more takes part |
-    /// | request and reply, median | 1.28 of the time, 27 µs more |
-    /// | memory of an idle connection | 35 KiB more: 92 instead of 57 |
+    /// | publishing, 128 B and 16 KiB | 0.82 and 0.80 of the rate |
+    /// | subscribing, 128 B and 16 KiB | 1.28 and 0.95 of the rate: a core more takes part |
+    /// | request and reply, median | 1.12 of the time, 15 µs more |
+    /// | memory of an idle connection | 32 KiB more: 90 instead of 58 |
     ///
     /// [`Connection`]: crate::Connection
     /// [`Connection::reached`]: crate::Connection::reached
